@@ -1,0 +1,557 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bpf(2), raw: one function for each command that the daemon uses.
+
+libbpf loads ELF objects (`bpfd.kernel.libbpf`); everything that starts from a file
+descriptor or an id goes through here, so that link kinds newer than the libbpf at hand
+work and programs that were never in an ELF file are no special case. All functions raise
+OSError with the kernel's errno. Structures follow `union bpf_attr` of
+include/uapi/linux/bpf.h; a kernel that knows fewer fields accepts zeroes behind them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Iterator
+from ctypes import c_char, c_int, c_uint32, c_uint64
+
+from bpfd.kernel.constants import Cmd
+
+_NUMBERS = {  # (bpf, perf_event_open): asm/unistd.h of each architecture
+    "x86_64": (321, 298),
+    "aarch64": (280, 241),
+    "riscv64": (280, 241),
+    "loongarch64": (280, 241),
+    "armv": (386, 364),
+    "i": (357, 336),
+    "ppc64": (361, 319),
+    "s390x": (351, 331),
+}
+
+
+def _numbers() -> tuple[int, int]:
+    machine = platform.machine()
+    if ctypes.sizeof(ctypes.c_void_p) == 4 and machine == "x86_64":
+        machine = "i686"
+    if ctypes.sizeof(ctypes.c_void_p) == 4 and machine == "aarch64":
+        machine = "armv8l"
+    for prefix, numbers in _NUMBERS.items():
+        if machine.startswith(prefix):
+            return numbers
+    raise OSError(38, f"no system call numbers are known for {machine}")
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+BPF_NUMBER, PERF_EVENT_OPEN_NUMBER = _numbers()
+
+Buffer = ctypes.Array[c_char]
+
+
+class _Elem(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", c_uint32),
+        ("_pad", c_uint32),
+        ("key", c_uint64),
+        ("value", c_uint64),
+        ("flags", c_uint64),
+    )
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (
+        ("in_batch", c_uint64),
+        ("out_batch", c_uint64),
+        ("keys", c_uint64),
+        ("values", c_uint64),
+        ("count", c_uint32),
+        ("map_fd", c_uint32),
+        ("elem_flags", c_uint64),
+        ("flags", c_uint64),
+    )
+
+
+class _MapCreate(ctypes.Structure):
+    _fields_ = (
+        ("map_type", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("numa_node", c_uint32),
+        ("map_name", c_char * 16),
+        ("map_ifindex", c_uint32),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("map_extra", c_uint64),
+    )
+
+
+class _ProgLoad(ctypes.Structure):
+    _fields_ = (
+        ("prog_type", c_uint32),
+        ("insn_cnt", c_uint32),
+        ("insns", c_uint64),
+        ("license", c_uint64),
+        ("log_level", c_uint32),
+        ("log_size", c_uint32),
+        ("log_buf", c_uint64),
+        ("kern_version", c_uint32),
+        ("prog_flags", c_uint32),
+        ("prog_name", c_char * 16),
+        ("prog_ifindex", c_uint32),
+        ("expected_attach_type", c_uint32),
+        ("prog_btf_fd", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("func_info", c_uint64),
+        ("func_info_cnt", c_uint32),
+        ("line_info_rec_size", c_uint32),
+        ("line_info", c_uint64),
+        ("line_info_cnt", c_uint32),
+        ("attach_btf_id", c_uint32),
+        ("attach_fd", c_uint32),
+        ("core_relo_cnt", c_uint32),
+        ("fd_array", c_uint64),
+        ("core_relos", c_uint64),
+        ("core_relo_rec_size", c_uint32),
+        ("log_true_size", c_uint32),
+    )
+
+
+class _Obj(ctypes.Structure):
+    _fields_ = (("pathname", c_uint64), ("bpf_fd", c_uint32), ("file_flags", c_uint32))
+
+
+class _Id(ctypes.Structure):
+    _fields_ = (("id", c_uint32), ("next_id", c_uint32), ("open_flags", c_uint32))
+
+
+class _Info(ctypes.Structure):
+    _fields_ = (("bpf_fd", c_uint32), ("info_len", c_uint32), ("info", c_uint64))
+
+
+class _LinkCreate(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", c_uint32),
+        ("target", c_uint32),
+        ("attach_type", c_uint32),
+        ("flags", c_uint32),
+        ("rest", c_uint64 * 5),
+    )
+
+
+class _LinkUpdate(ctypes.Structure):
+    _fields_ = (
+        ("link_fd", c_uint32),
+        ("new_prog_fd", c_uint32),
+        ("flags", c_uint32),
+        ("old_prog_fd", c_uint32),
+    )
+
+
+class _RawTracepoint(ctypes.Structure):
+    _fields_ = (
+        ("name", c_uint64),
+        ("prog_fd", c_uint32),
+        ("_pad", c_uint32),
+        ("cookie", c_uint64),
+    )
+
+
+class _ProgAttach(ctypes.Structure):
+    _fields_ = (
+        ("target", c_uint32),
+        ("attach_bpf_fd", c_uint32),
+        ("attach_type", c_uint32),
+        ("attach_flags", c_uint32),
+        ("replace_bpf_fd", c_uint32),
+    )
+
+
+class _ProgQuery(ctypes.Structure):
+    _fields_ = (
+        ("target", c_uint32),
+        ("attach_type", c_uint32),
+        ("query_flags", c_uint32),
+        ("attach_flags", c_uint32),
+        ("prog_ids", c_uint64),
+        ("prog_cnt", c_uint32),
+        ("_pad", c_uint32),
+        ("prog_attach_flags", c_uint64),
+        ("link_ids", c_uint64),
+        ("link_attach_flags", c_uint64),
+        ("revision", c_uint64),
+    )
+
+
+class _BtfLoad(ctypes.Structure):
+    _fields_ = (
+        ("btf", c_uint64),
+        ("btf_log_buf", c_uint64),
+        ("btf_size", c_uint32),
+        ("btf_log_size", c_uint32),
+        ("btf_log_level", c_uint32),
+    )
+
+
+class _TestRun(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", c_uint32),
+        ("retval", c_uint32),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("data_in", c_uint64),
+        ("data_out", c_uint64),
+        ("repeat", c_uint32),
+        ("duration", c_uint32),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("ctx_in", c_uint64),
+        ("ctx_out", c_uint64),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+def bpf(cmd: int, attr: ctypes.Structure) -> int:
+    """bpf(2). Returns its result; raises OSError."""
+    result: int = libc.syscall(
+        ctypes.c_long(BPF_NUMBER), c_int(cmd), ctypes.byref(attr), c_uint32(ctypes.sizeof(attr))
+    )
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+    return result
+
+
+def _address(buffer: bytes | Buffer | None) -> int:
+    if buffer is None:
+        return 0
+    if isinstance(buffer, bytes):
+        return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
+    return ctypes.addressof(buffer)
+
+
+def map_create(
+    map_type: int,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    *,
+    name: str = "",
+    flags: int = 0,
+    inner_map_fd: int = 0,
+    numa_node: int = 0,
+    ifindex: int = 0,
+    btf_fd: int = 0,
+    btf_key_type_id: int = 0,
+    btf_value_type_id: int = 0,
+    btf_vmlinux_value_type_id: int = 0,
+    map_extra: int = 0,
+) -> int:
+    """BPF_MAP_CREATE: the fd of a new map. `name` is cut to 15 bytes."""
+    attr = _MapCreate(
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags,
+        inner_map_fd,
+        numa_node,
+        kernel_name(name),
+        ifindex,
+        btf_fd,
+        btf_key_type_id,
+        btf_value_type_id,
+        btf_vmlinux_value_type_id,
+        map_extra,
+    )
+    return bpf(Cmd.MAP_CREATE, attr)
+
+
+def kernel_name(name: str) -> bytes:
+    """The name as the kernel takes it: 15 bytes of letters, digits, '_' and '.'."""
+    keep = (
+        char if char.isascii() and (char.isalnum() or char in "_.") else "_" for char in name
+    )
+    return "".join(keep)[:15].encode()
+
+
+def map_lookup_elem(fd: int, key: bytes, value_size: int, flags: int = 0) -> bytes:
+    """The value of a key; `value_size` counts all CPUs of a per-CPU map. ENOENT: none."""
+    value = ctypes.create_string_buffer(max(value_size, 1))
+    bpf(Cmd.MAP_LOOKUP_ELEM, _Elem(fd, 0, _address(key), _address(value), flags))
+    return value.raw[:value_size]
+
+
+def map_lookup_and_delete_elem(
+    fd: int, key: bytes | None, value_size: int, flags: int = 0
+) -> bytes:
+    """Takes an entry out; `key` None pops from a queue or stack."""
+    value = ctypes.create_string_buffer(max(value_size, 1))
+    attr = _Elem(fd, 0, _address(key), _address(value), flags)
+    bpf(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, attr)
+    return value.raw[:value_size]
+
+
+def map_update_elem(fd: int, key: bytes | None, value: bytes, flags: int = 0) -> None:
+    """Writes one entry; `flags` is BPF_ANY, BPF_NOEXIST or BPF_EXIST, or'ed with others."""
+    bpf(Cmd.MAP_UPDATE_ELEM, _Elem(fd, 0, _address(key), _address(value), flags))
+
+
+def map_delete_elem(fd: int, key: bytes) -> None:
+    """Removes one entry; ENOENT: there was none."""
+    bpf(Cmd.MAP_DELETE_ELEM, _Elem(fd, 0, _address(key), 0, 0))
+
+
+def map_get_next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
+    """The key behind `key`, or the first one; None at the end."""
+    following = ctypes.create_string_buffer(max(key_size, 1))
+    try:
+        bpf(Cmd.MAP_GET_NEXT_KEY, _Elem(fd, 0, _address(key), _address(following), 0))
+    except FileNotFoundError:
+        return None
+    return following.raw[:key_size]
+
+
+def map_batch(
+    cmd: int,
+    fd: int,
+    count: int,
+    *,
+    in_batch: Buffer | None = None,
+    out_batch: Buffer | None = None,
+    keys: bytes | Buffer | None = None,
+    values: bytes | Buffer | None = None,
+    elem_flags: int = 0,
+) -> tuple[int, int]:
+    """One of the four batch commands. Returns (entries done, errno or 0).
+
+    ENOENT of a lookup means that the iteration has come to its end, with the entries
+    that were counted. EINVAL comes with a count of 0.
+    """
+    attr = _Batch(
+        _address(in_batch),
+        _address(out_batch),
+        _address(keys),
+        _address(values),
+        count,
+        fd,
+        elem_flags,
+        0,
+    )
+    try:
+        bpf(cmd, attr)
+    except OSError as error:
+        errno = error.errno or 0
+        done = 0 if errno in (22, 14, 1, 524, 95) else attr.count
+        return done, errno
+    return attr.count, 0
+
+
+def map_freeze(fd: int) -> None:
+    """User space may not write any more."""
+    bpf(Cmd.MAP_FREEZE, _Elem(fd, 0, 0, 0, 0))
+
+
+def btf_load(data: bytes, log: Buffer | None = None) -> int:
+    """BPF_BTF_LOAD: the fd of the BTF object."""
+    attr = _BtfLoad(_address(data), 0, len(data), 0, 0)
+    if log is not None:
+        attr.btf_log_buf, attr.btf_log_size, attr.btf_log_level = _address(log), len(log), 1
+    return bpf(Cmd.BTF_LOAD, attr)
+
+
+def prog_load(
+    prog_type: int,
+    instructions: bytes,
+    license_name: str,
+    *,
+    name: str = "",
+    expected_attach_type: int = 0,
+    flags: int = 0,
+    kernel_version: int = 0,
+    ifindex: int = 0,
+    btf_fd: int = 0,
+    func_info: bytes = b"",
+    func_info_record_size: int = 0,
+    line_info: bytes = b"",
+    line_info_record_size: int = 0,
+    attach_btf_id: int = 0,
+    attach_fd: int = 0,
+    core_relocations: bytes = b"",
+    core_relocation_record_size: int = 0,
+    log_level: int = 0,
+    log: Buffer | None = None,
+) -> int:
+    """BPF_PROG_LOAD: the fd of the program. The verifier writes into `log`."""
+    text = license_name.encode()
+    attr = _ProgLoad(
+        prog_type=prog_type,
+        insn_cnt=len(instructions) // 8,
+        insns=_address(instructions),
+        license=_address(text),
+        kern_version=kernel_version,
+        prog_flags=flags,
+        prog_name=kernel_name(name),
+        prog_ifindex=ifindex,
+        expected_attach_type=expected_attach_type,
+        prog_btf_fd=btf_fd,
+        attach_btf_id=attach_btf_id,
+        attach_fd=attach_fd,
+    )
+    if func_info:
+        attr.func_info, attr.func_info_rec_size = _address(func_info), func_info_record_size
+        attr.func_info_cnt = len(func_info) // func_info_record_size
+    if line_info:
+        attr.line_info, attr.line_info_rec_size = _address(line_info), line_info_record_size
+        attr.line_info_cnt = len(line_info) // line_info_record_size
+    if core_relocations:
+        attr.core_relos = _address(core_relocations)
+        attr.core_relo_rec_size = core_relocation_record_size
+        attr.core_relo_cnt = len(core_relocations) // core_relocation_record_size
+    if log is not None and log_level:
+        attr.log_level, attr.log_size, attr.log_buf = log_level, len(log), _address(log)
+    return bpf(Cmd.PROG_LOAD, attr)
+
+
+def prog_test_run(
+    fd: int,
+    data: bytes = b"",
+    *,
+    context: bytes = b"",
+    repeat: int = 0,
+    data_out_size: int = 0,
+    flags: int = 0,
+    cpu: int = 0,
+    batch_size: int = 0,
+) -> tuple[int, int, bytes, bytes]:
+    """BPF_PROG_TEST_RUN: (return value, mean ns, packet out, context out)."""
+    data_out = ctypes.create_string_buffer(max(data_out_size, 1))
+    context_out = ctypes.create_string_buffer(max(len(context), 1))
+    attr = _TestRun(prog_fd=fd, repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size)
+    if data:
+        attr.data_in, attr.data_size_in = _address(data), len(data)
+    if data_out_size:
+        attr.data_out, attr.data_size_out = _address(data_out), data_out_size
+    if context:
+        attr.ctx_in, attr.ctx_size_in = _address(context), len(context)
+        attr.ctx_out, attr.ctx_size_out = _address(context_out), len(context)
+    bpf(Cmd.PROG_TEST_RUN, attr)
+    packet = data_out.raw[: min(attr.data_size_out, data_out_size)]
+    return attr.retval, attr.duration, packet, context_out.raw[: attr.ctx_size_out]
+
+
+def obj_pin(fd: int, path: str) -> None:
+    """Gives a program, map or link a name in a bpffs."""
+    text = os.fsencode(path)
+    bpf(Cmd.OBJ_PIN, _Obj(_address(text), fd, 0))
+
+
+def obj_get(path: str, flags: int = 0) -> int:
+    """The fd of what is pinned under `path`."""
+    text = os.fsencode(path)
+    return bpf(Cmd.OBJ_GET, _Obj(_address(text), 0, flags))
+
+
+def ids(cmd: int) -> Iterator[int]:
+    """Every id of a kind; `cmd` is Cmd.PROG_GET_NEXT_ID or one of its siblings."""
+    current = 0
+    while True:
+        attr = _Id(current)
+        try:
+            bpf(cmd, attr)
+        except FileNotFoundError:
+            return
+        current = attr.next_id
+        yield current
+
+
+def fd_by_id(cmd: int, number: int) -> int:
+    """The fd of an id; `cmd` is Cmd.PROG_GET_FD_BY_ID or one of its siblings.
+
+    ENOENT: it has gone meanwhile.
+    """
+    return bpf(cmd, _Id(number))
+
+
+def obj_info(fd: int, info: ctypes.Structure) -> None:
+    """BPF_OBJ_GET_INFO_BY_FD: fills `info` as far as this kernel knows its fields."""
+    bpf(Cmd.OBJ_GET_INFO_BY_FD, _Info(fd, ctypes.sizeof(info), ctypes.addressof(info)))
+
+
+def link_create(
+    prog_fd: int, target: int, attach_type: int, flags: int = 0, *, rest: tuple[int, ...] = ()
+) -> int:
+    """BPF_LINK_CREATE: the fd of the link.
+
+    `target` is an fd or an ifindex; `rest` are the 64-bit words behind `flags`, whose
+    meaning depends on the attach type: for perf events the cookie; for tcx, netkit and
+    cgroups (relative fd or id, expected revision); for netfilter (hook and family,
+    priority and flags).
+    """
+    attr = _LinkCreate(prog_fd, target, attach_type, flags)
+    for index, word in enumerate(rest):
+        attr.rest[index] = word
+    return bpf(Cmd.LINK_CREATE, attr)
+
+
+def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int = 0) -> None:
+    """Exchanges the link's program atomically; with `old_prog_fd` only if that is there."""
+    flags = 4 if old_prog_fd else 0  # BPF_F_REPLACE
+    bpf(Cmd.LINK_UPDATE, _LinkUpdate(link_fd, new_prog_fd, flags, old_prog_fd))
+
+
+def link_detach(link_fd: int) -> None:
+    """Detaches though others may hold the link."""
+    bpf(Cmd.LINK_DETACH, _LinkUpdate(link_fd, 0, 0, 0))
+
+
+def iter_create(link_fd: int) -> int:
+    """An fd that reads an iterator link's output."""
+    return bpf(Cmd.ITER_CREATE, _LinkUpdate(link_fd, 0, 0, 0))
+
+
+def raw_tracepoint_open(name: str | None, prog_fd: int, cookie: int = 0) -> int:
+    """The fd of a raw tracepoint link; `name` None: fixed when the program was loaded."""
+    text = name.encode() if name is not None else None
+    return bpf(Cmd.RAW_TRACEPOINT_OPEN, _RawTracepoint(_address(text), prog_fd, 0, cookie))
+
+
+def prog_attach(target: int, prog_fd: int, attach_type: int, flags: int = 0) -> None:
+    """BPF_PROG_ATTACH, for hooks without links."""
+    bpf(Cmd.PROG_ATTACH, _ProgAttach(target, prog_fd, attach_type, flags, 0))
+
+
+def prog_detach(target: int, prog_fd: int, attach_type: int) -> None:
+    """BPF_PROG_DETACH."""
+    bpf(Cmd.PROG_DETACH, _ProgAttach(target, prog_fd, attach_type, 0, 0))
+
+
+def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int], list[int]]:
+    """BPF_PROG_QUERY: (program ids, link ids; the latter 0 where it is none or unknown)."""
+    capacity = 64
+    while True:
+        programs = (c_uint32 * capacity)()
+        links = (c_uint32 * capacity)()
+        attr = _ProgQuery(target, attach_type, flags, 0, ctypes.addressof(programs), capacity)
+        if attach_type in (46, 47, 54, 55):  # only the multi-program hooks know link ids
+            attr.link_ids = ctypes.addressof(links)
+        try:
+            bpf(Cmd.PROG_QUERY, attr)
+        except OSError as error:
+            if error.errno == 28 and attr.prog_cnt > capacity:
+                capacity = attr.prog_cnt + 16
+                continue
+            raise
+        return list(programs[: attr.prog_cnt]), list(links[: attr.prog_cnt])
+
+
+def enable_stats() -> int:
+    """BPF_ENABLE_STATS: run time statistics are on while the fd is open."""
+    return bpf(Cmd.ENABLE_STATS, _Id(0))
