@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the tables of a `package.toml` to a checked `Package`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .model import (
+    INTEGER,
+    PARAMETERS,
+    Events,
+    Feature,
+    Map,
+    Package,
+    PackageError,
+    Program,
+    Setting,
+    limits,
+    near,
+)
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_C_NAME = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]{0,127}")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_TYPES = ("bool", *(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64)), "text")
+
+
+class _Table:
+    """One TOML table that is emptied key by key; what is left over is unknown."""
+
+    def __init__(self, where: str, table: object) -> None:
+        if not isinstance(table, dict):
+            raise PackageError(f"{where} is not a table")
+        self.where = where
+        self.left: dict[str, Any] = dict(table)
+        self.asked: list[str] = []
+
+    def take(self, key: str, kind: type, needed: bool = True) -> Any:
+        self.asked.append(key)
+        if key not in self.left:
+            if needed:
+                raise PackageError(f"{self.where}{key} is missing{near(key, self.left)}")
+            return None
+        value = self.left.pop(key)
+        if type(value) is not kind:
+            words = {str: "a text", bool: "true or false", list: "a list", dict: "a table"}
+            raise PackageError(f"{self.where}{key} is not {words[kind]}: {value!r}")
+        if isinstance(value, str) and not value.strip():
+            raise PackageError(f"{self.where}{key} is empty")
+        return value
+
+    def name(self, key: str, pattern: re.Pattern[str], needed: bool = True) -> Any:
+        value = self.take(key, str, needed)
+        if value is not None and not pattern.fullmatch(value):
+            raise PackageError(
+                f"{self.where}{key} {value!r} is not of the form {pattern.pattern}"
+            )
+        return value
+
+    def tables(self, key: str) -> Iterator[_Table]:
+        for index, entry in enumerate(self.take(key, list, needed=False) or []):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            yield _Table(f"{key}[{name if isinstance(name, str) else index}].", entry)
+
+    def done(self) -> None:
+        for key in self.left:
+            raise PackageError(f"{self.where}{key} is an unknown key{near(key, self.asked)}")
+
+
+def read(folder: Path, raw: dict[str, Any]) -> Package:
+    """The package of a parsed `package.toml`; PackageError names the key that is wrong."""
+    top = _Table("", raw)
+    package = Package(
+        folder=folder,
+        name=top.name("name", _NAME),
+        description=top.take("description", str),
+        version=top.name("version", _VERSION),
+        license=top.take("license", str),
+        source=_source(folder, "source", top.take("source", str)),
+        variants={
+            name: _source(folder, f"variants.{name}", file)
+            for name, file in (top.take("variants", dict, needed=False) or {}).items()
+        },
+        programs=tuple(_program(table) for table in top.tables("programs")),
+        maps=tuple(_map(table) for table in top.tables("maps")),
+        settings=_settings(top, raw),
+        events=tuple(_events(table) for table in top.tables("events")),
+        features=tuple(_feature(table) for table in top.tables("features")),
+    )
+    top.done()
+    if package.name != folder.name:
+        raise PackageError(f"name is {package.name!r} and the folder is {folder.name!r}")
+    _unique("programs", [program.name for program in package.programs])
+    _unique("maps", [entry.name for entry in package.maps])
+    _unique("settings", [setting.name for setting in package.settings])
+    _unique("events", [events.name for events in package.events])
+    settings = {setting.name: setting for setting in package.settings}
+    for entry in package.maps:
+        if entry.size is None:
+            continue
+        if entry.size not in settings:
+            raise PackageError(
+                f"maps[{entry.name}].size: there is no setting {entry.size!r}"
+                f"{near(entry.size, settings)}"
+            )
+        if settings[entry.size].constant is not None:
+            raise PackageError(
+                f"settings[{entry.size}] is a constant and the size of map {entry.name}:"
+                " it can be one of them"
+            )
+    return package
+
+
+def _program(table: _Table) -> Program:
+    program = Program(
+        name=table.name("name", _C_NAME),
+        description=table.take("description", str),
+        attach=table.take("attach", str, needed=False),
+        enabled=table.take("enabled", bool, needed=False) is not False,
+    )
+    table.done()
+    for name in program.parameters:
+        if name not in PARAMETERS:
+            raise PackageError(
+                f"{table.where}attach: unknown parameter {{{name}}}{near(name, PARAMETERS)}"
+            )
+    return program
+
+
+def _map(table: _Table) -> Map:
+    entry = Map(
+        name=table.name("name", _C_NAME),
+        description=table.take("description", str),
+        size=table.take("size", str, needed=False),
+    )
+    table.done()
+    return entry
+
+
+def _settings(top: _Table, raw: dict[str, Any]) -> tuple[Setting, ...]:
+    maps = raw.get("maps")
+    sizes = {entry.get("size") for entry in (maps if isinstance(maps, list) else []) if entry}
+    return tuple(_setting(table, sizes) for table in top.tables("settings"))
+
+
+def _setting(table: _Table, sizes: set[object]) -> Setting:
+    name = table.name("name", _NAME)
+    kind = table.take("type", str)
+    if kind not in _TYPES:
+        raise PackageError(f"{table.where}type {kind!r} is not one of {', '.join(_TYPES)}")
+    description = table.take("description", str)
+    constant = table.name("constant", _C_NAME, needed=False)
+    if constant is None and name not in sizes:
+        constant = name
+    if constant is None and not INTEGER.fullmatch(kind):
+        raise PackageError(f"{table.where}type is {kind}, and the size of a map is an integer")
+    table.asked.append("default")
+    default = table.left.pop("default", None)
+    minimum, maximum = _range(table, kind)
+    table.done()
+    setting = Setting(name, description, kind, constant, None, minimum, maximum)
+    if default is not None:
+        try:
+            setting.check(default)
+        except PackageError as error:
+            raise PackageError(f"{table.where}default: {error}") from None
+    return Setting(name, description, kind, constant, default, minimum, maximum)
+
+
+def _range(table: _Table, kind: str) -> tuple[int | None, int | None]:
+    value = table.take("range", list, needed=False)
+    if value is None:
+        return None, None
+    if not INTEGER.fullmatch(kind):
+        raise PackageError(f"{table.where}range is for integers, and the type is {kind}")
+    if len(value) != 2 or any(type(end) is not int for end in value) or value[0] > value[1]:
+        raise PackageError(f"{table.where}range is not [smallest, largest]: {value!r}")
+    low, high = limits(kind)
+    if value[0] < low or value[1] > high:
+        raise PackageError(f"{table.where}range {value!r} does not fit in {kind}")
+    return value[0], value[1]
+
+
+def _events(table: _Table) -> Events:
+    ring = table.name("map", _C_NAME)
+    events = Events(
+        name=table.name("name", _NAME, needed=False) or ring,
+        description=table.take("description", str),
+        map=ring,
+        type=table.name("type", _C_NAME),
+        lost=table.name("lost", _C_NAME, needed=False),
+    )
+    table.done()
+    return events
+
+
+def _feature(table: _Table) -> Feature:
+    alternatives = table.take("alternatives", list, needed=False) or []
+    if any(not isinstance(entry, str) for entry in alternatives):
+        raise PackageError(f"{table.where}alternatives is not a list of texts")
+    feature = Feature(
+        name=table.take("name", str),
+        alternatives=tuple(alternatives),
+        required=table.take("required", bool, needed=False) is not False,
+        why=table.take("why", str),
+    )
+    table.done()
+    return feature
+
+
+def _source(folder: Path, key: str, file: object) -> str:
+    if not isinstance(file, str) or "/" in file or not file.endswith(".c"):
+        raise PackageError(f"{key} {file!r} is not a C file in the package's folder")
+    if not (folder / file).is_file():
+        raise PackageError(f"{key}: there is no file {file} in {folder}")
+    return file
+
+
+def _unique(key: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise PackageError(f"{key}: {name!r} is there twice")
