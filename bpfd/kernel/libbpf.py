@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libbpf, the functions that are used, with their argument types.
+
+libbpf opens, relocates (CO-RE) and loads ELF objects. It has been stable since 1.0; what
+is declared here exists in 1.0 and later.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import threading
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+
+from bpfd.errors import NotSupported
+
+
+class ObjectOpenOpts(ctypes.Structure):
+    """struct bpf_object_open_opts."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", c_bool),
+        ("pin_root_path", c_char_p),
+        ("_attach_prog_fd", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+        ("kernel_log_buf", c_void_p),
+        ("kernel_log_size", c_size_t),
+        ("kernel_log_level", c_uint32),
+    )
+
+
+class TcHook(ctypes.Structure):
+    """struct bpf_tc_hook."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("ifindex", c_int),
+        ("attach_point", c_uint32),
+        ("parent", c_uint32),
+    )
+
+
+class TcOpts(ctypes.Structure):
+    """struct bpf_tc_opts."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("prog_fd", c_int),
+        ("flags", c_uint32),
+        ("prog_id", c_uint32),
+        ("handle", c_uint32),
+        ("priority", c_uint32),
+    )
+
+
+class XdpQueryOpts(ctypes.Structure):
+    """struct bpf_xdp_query_opts as of libbpf 1.0."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("prog_id", c_uint32),
+        ("drv_prog_id", c_uint32),
+        ("hw_prog_id", c_uint32),
+        ("skb_prog_id", c_uint32),
+        ("attach_mode", ctypes.c_uint8),
+    )
+
+
+_OBJECT = _PROGRAM = _MAP = _BTF = c_void_p
+
+_FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
+    "libbpf_version_string": (c_char_p, ()),
+    "bpf_object__open_mem": (_OBJECT, (c_char_p, c_size_t, POINTER(ObjectOpenOpts))),
+    "bpf_object__load": (c_int, (_OBJECT,)),
+    "bpf_object__close": (None, (_OBJECT,)),
+    "bpf_object__next_program": (_PROGRAM, (_OBJECT, _PROGRAM)),
+    "bpf_object__next_map": (_MAP, (_OBJECT, _MAP)),
+    "bpf_program__name": (c_char_p, (_PROGRAM,)),
+    "bpf_program__section_name": (c_char_p, (_PROGRAM,)),
+    "bpf_program__fd": (c_int, (_PROGRAM,)),
+    "bpf_program__type": (c_int, (_PROGRAM,)),
+    "bpf_program__set_type": (c_int, (_PROGRAM, c_int)),
+    "bpf_program__expected_attach_type": (c_int, (_PROGRAM,)),
+    "bpf_program__set_expected_attach_type": (c_int, (_PROGRAM, c_int)),
+    "bpf_program__autoload": (c_bool, (_PROGRAM,)),
+    "bpf_program__set_autoload": (c_int, (_PROGRAM, c_bool)),
+    "bpf_program__flags": (c_uint32, (_PROGRAM,)),
+    "bpf_program__set_flags": (c_int, (_PROGRAM, c_uint32)),
+    "bpf_program__set_ifindex": (None, (_PROGRAM, c_uint32)),
+    "bpf_program__set_attach_target": (c_int, (_PROGRAM, c_int, c_char_p)),
+    "bpf_program__set_log_level": (c_int, (_PROGRAM, c_uint32)),
+    "bpf_program__set_log_buf": (c_int, (_PROGRAM, c_void_p, c_size_t)),
+    "bpf_map__name": (c_char_p, (_MAP,)),
+    "bpf_map__fd": (c_int, (_MAP,)),
+    "bpf_map__type": (c_int, (_MAP,)),
+    "bpf_map__is_internal": (c_bool, (_MAP,)),
+    "bpf_map__key_size": (c_uint32, (_MAP,)),
+    "bpf_map__value_size": (c_uint32, (_MAP,)),
+    "bpf_map__max_entries": (c_uint32, (_MAP,)),
+    "bpf_map__set_max_entries": (c_int, (_MAP, c_uint32)),
+    "bpf_map__set_map_flags": (c_int, (_MAP, c_uint32)),
+    "bpf_map__set_value_size": (c_int, (_MAP, c_uint32)),
+    "bpf_map__set_numa_node": (c_int, (_MAP, c_uint32)),
+    "bpf_map__reuse_fd": (c_int, (_MAP, c_int)),
+    "bpf_map__pin_path": (c_char_p, (_MAP,)),
+    "bpf_map__set_pin_path": (c_int, (_MAP, c_char_p)),
+    "bpf_map__initial_value": (c_void_p, (_MAP, POINTER(c_size_t))),
+    "bpf_map__set_initial_value": (c_int, (_MAP, c_void_p, c_size_t)),
+    "btf__load_from_kernel_by_id": (_BTF, (c_uint32,)),
+    "btf__load_vmlinux_btf": (_BTF, ()),
+    "btf__free": (None, (_BTF,)),
+    "btf__type_by_id": (POINTER(c_uint32 * 3), (_BTF, c_uint32)),
+    "btf__name_by_offset": (c_char_p, (_BTF, c_uint32)),
+    "btf__find_by_name_kind": (c_int, (_BTF, c_char_p, c_uint32)),
+    "bpf_tc_hook_create": (c_int, (POINTER(TcHook),)),
+    "bpf_tc_hook_destroy": (c_int, (POINTER(TcHook),)),
+    "bpf_tc_attach": (c_int, (POINTER(TcHook), POINTER(TcOpts))),
+    "bpf_tc_detach": (c_int, (POINTER(TcHook), POINTER(TcOpts))),
+    "bpf_tc_query": (c_int, (POINTER(TcHook), POINTER(TcOpts))),
+    "bpf_xdp_query": (c_int, (c_int, c_int, POINTER(XdpQueryOpts))),
+    "libbpf_set_print": (c_void_p, (c_void_p,)),
+}
+
+_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_messages = threading.local()
+
+
+def _collect(level: int, template: bytes, arguments: int | None) -> int:
+    """libbpf's print callback: keeps warnings for the thread that made the call."""
+    lines: list[str] | None = getattr(_messages, "lines", None)
+    if lines is None or level > 0:
+        return 0
+    buffer = ctypes.create_string_buffer(8192)
+    _libc().vsnprintf(buffer, len(buffer), template, arguments)
+    lines.append(buffer.value.decode(errors="replace").rstrip("\n"))
+    return 0
+
+
+_callback = _PRINT(_collect)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    # va_list is a pointer, or passed as one, in the calling conventions of all targets.
+    libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+    return libc
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """libbpf, loaded once. Raises NotSupported when there is none or an old one."""
+    try:
+        lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise NotSupported(
+            "loading objects", needs=f"install libbpf 1.0 or later ({error})"
+        ) from None
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(lib, name)
+        function.restype = result
+        function.argtypes = arguments
+    lib.libbpf_set_print(ctypes.cast(_callback, c_void_p))
+    return lib
+
+
+class Messages:
+    """Collects libbpf's warnings of this thread: `with Messages() as lines: ...`."""
+
+    def __enter__(self) -> list[str]:
+        self.lines: list[str] = []
+        _messages.lines = self.lines
+        return self.lines
+
+    def __exit__(self, *_: object) -> None:
+        _messages.lines = None
+
+
+def function_name(btf_id: int, type_id: int) -> str:
+    """Name of a function type in a loaded BTF object; "" when it cannot be found."""
+    lib = library()
+    btf = lib.btf__load_from_kernel_by_id(c_uint32(btf_id))
+    if not btf:
+        return ""
+    try:
+        record = lib.btf__type_by_id(btf, c_uint32(type_id))
+        if not record:
+            return ""
+        name: bytes | None = lib.btf__name_by_offset(btf, c_uint32(record.contents[0]))
+        return name.decode() if name else ""
+    finally:
+        lib.btf__free(btf)
+
+
+def vmlinux_type_id(name: str, kind: int) -> int:
+    """Id of a named type in the running kernel's BTF; 0: none. Kind 12 is a function, 8 a typedef."""
+    lib = library()
+    btf = lib.btf__load_vmlinux_btf()
+    if not btf:
+        return 0
+    try:
+        return max(0, int(lib.btf__find_by_name_kind(btf, name.encode(), c_uint32(kind))))
+    finally:
+        lib.btf__free(btf)
+
+
+def version() -> str:
+    """libbpf's version: "1.1.2" (as far as it says)."""
+    text: bytes = library().libbpf_version_string()
+    return text.decode().removeprefix("v")
+
+
+__all__ = [
+    "Messages",
+    "ObjectOpenOpts",
+    "TcHook",
+    "TcOpts",
+    "XdpQueryOpts",
+    "function_name",
+    "library",
+    "version",
+    "vmlinux_type_id",
+]
