@@ -197,7 +197,10 @@ def function_name(btf_id: int, type_id: int) -> str:
 
 
 def vmlinux_type_id(name: str, kind: int) -> int:
-    """Id of a named type in the running kernel's BTF; 0: none. Kind 12 is a function, 8 a typedef."""
+    """Id of a named type in the running kernel's BTF; 0: none.
+
+    Kind 12 is a function, 8 a typedef.
+    """
     lib = library()
     btf = lib.btf__load_vmlinux_btf()
     if not btf:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads an ELF object through libbpf: settings in, file descriptors out."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from bpfd.errors import InvalidArgument, KernelError, NotSupported
+from bpfd.kernel import rejection
+from bpfd.kernel.info import map_info, prog_info
+from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library
+from bpfd.kernel.load_options import (
+    DEFAULT_LOG_BYTES,
+    Cancel,
+    Cancelled,
+    Loaded,
+    LoadedMap,
+    LoadedProgram,
+    LoadOptions,
+    ProgramLog,
+    never,
+)
+
+
+class _Log:
+    """A log buffer that costs memory only where it is written."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._memory = mmap.mmap(-1, size)
+        self._view = ctypes.c_char.from_buffer(self._memory)
+        self.address = ctypes.addressof(self._view)
+
+    def text(self) -> str:
+        return ctypes.string_at(self.address).decode(errors="replace")
+
+    def close(self) -> None:
+        del self._view
+        self._memory.close()
+
+
+def load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel = never) -> Loaded:
+    """Loads all programs and maps of an ELF object. All or nothing.
+
+    Raises InvalidArgument, VerifierRejected, NotSupported, PermissionMissing, KernelError;
+    `Cancelled` when the caller has gone away.
+    """
+    with ExitStack() as stack, Messages() as lines:
+        handle = _open(name, elf, options, stack, lines)
+        logs = _configure(handle, options, stack)
+        if cancelled():
+            raise Cancelled
+        result = library().bpf_object__load(handle)
+        if cancelled():
+            raise Cancelled
+        if result < 0:
+            failed = rejection.failed_program(lines)
+            text = logs[failed].text() if failed in logs else ""
+            raise rejection.explain(-result, lines, failed, text, _types(handle))
+        loaded = _collect(handle, options)
+        loaded.warnings = [line.removeprefix("libbpf: ") for line in lines]
+        if options.log_level:
+            loaded.logs = [
+                ProgramLog(program, log.text())
+                for program, log in logs.items()
+                if program in loaded.programs
+            ]
+        return loaded
+
+
+def program_names(name: str, elf: bytes) -> list[str]:
+    """Names of the object's programs that load by default, in its order."""
+    with ExitStack() as stack, Messages() as lines:
+        handle = _open(name, elf, LoadOptions(), stack, lines)
+        lib = library()
+        return [
+            lib.bpf_program__name(program).decode()
+            for program in _programs(handle)
+            if lib.bpf_program__autoload(program)
+        ]
+
+
+def map_names(name: str, elf: bytes) -> dict[str, bool]:
+    """Names of the object's maps; true: made for global variables."""
+    with ExitStack() as stack, Messages() as lines:
+        handle = _open(name, elf, LoadOptions(), stack, lines)
+        lib = library()
+        return {
+            lib.bpf_map__name(item).decode(): bool(lib.bpf_map__is_internal(item))
+            for item in _maps(handle)
+        }
+
+
+def _open(
+    name: str, elf: bytes, options: LoadOptions, stack: ExitStack, lines: list[str]
+) -> ctypes.c_void_p:
+    opts = ObjectOpenOpts(sz=ctypes.sizeof(ObjectOpenOpts), object_name=name.encode())
+    opts.pin_root_path = os.fsencode(options.pin_root)
+    if options.kernel_btf:
+        file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="bpfd-btf-"))  # noqa: SIM115
+        file.write(options.kernel_btf)
+        file.flush()
+        opts.btf_custom_path = file.name.encode()
+    handle = library().bpf_object__open_mem(elf, len(elf), ctypes.byref(opts))
+    if not handle:
+        raise rejection.open_failed(ctypes.get_errno(), lines)
+    pointer = ctypes.c_void_p(handle)
+    stack.callback(library().bpf_object__close, pointer)
+    return pointer
+
+
+def _programs(handle: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
+    item = library().bpf_object__next_program(handle, None)
+    while item:
+        yield ctypes.c_void_p(item)
+        item = library().bpf_object__next_program(handle, item)
+
+
+def _maps(handle: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
+    item = library().bpf_object__next_map(handle, None)
+    while item:
+        yield ctypes.c_void_p(item)
+        item = library().bpf_object__next_map(handle, item)
+
+
+def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
+    lib = library()
+    return {
+        lib.bpf_program__name(item).decode(): (
+            lib.bpf_program__type(item),
+            (lib.bpf_program__section_name(item) or b"").decode(),
+        )
+        for item in _programs(handle)
+    }
+
+
+def _configure(
+    handle: ctypes.c_void_p, options: LoadOptions, stack: ExitStack
+) -> dict[str, _Log]:
+    lib = library()
+    programs = {lib.bpf_program__name(item).decode(): item for item in _programs(handle)}
+    maps = {lib.bpf_map__name(item).decode(): item for item in _maps(handle)}
+    _known("options.programs", "program", options.programs, programs)
+    _known("options.maps", "map", options.maps, maps)
+    _configure_programs(programs, options)
+    _configure_maps(maps, options)
+    _write_constants(maps, options)
+    size = options.log_size or DEFAULT_LOG_BYTES
+    shared = None
+    logs = {}
+    for name, item in programs.items():
+        if options.log_level or shared is None:
+            shared = _Log(size)
+            stack.callback(shared.close)
+        logs[name] = shared
+        lib.bpf_program__set_log_buf(item, shared.address, shared.size)
+        lib.bpf_program__set_log_level(item, options.log_level)
+    return logs
+
+
+def _known(field: str, kind: str, given: object, there: dict[str, ctypes.c_void_p]) -> None:
+    names = list(given) if isinstance(given, dict) else []
+    for name in names:
+        if name not in there:
+            have = ", ".join(there) or "none"
+            raise InvalidArgument(field, f"the object has no {kind} {name!r}; it has {have}")
+
+
+def _configure_programs(programs: dict[str, ctypes.c_void_p], options: LoadOptions) -> None:
+    lib = library()
+    for name, setting in options.programs.items():
+        item = programs[name]
+        if setting.load is not None:
+            lib.bpf_program__set_autoload(item, setting.load)
+        if setting.type is not None:
+            lib.bpf_program__set_type(item, setting.type)
+        if setting.expected_attach_type is not None:
+            lib.bpf_program__set_expected_attach_type(item, setting.expected_attach_type)
+        if setting.attach_function:
+            function, program = setting.attach_function, setting.attach_program_fd or 0
+            result = lib.bpf_program__set_attach_target(item, program, function.encode())
+            if result < 0:
+                raise InvalidArgument(
+                    "options.programs", f"{name} cannot be attached to function {function!r}"
+                )
+        if setting.flags:
+            lib.bpf_program__set_flags(item, lib.bpf_program__flags(item) | setting.flags)
+        if setting.ifindex:
+            lib.bpf_program__set_ifindex(item, setting.ifindex)
+
+
+def _configure_maps(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> None:
+    lib = library()
+    for name, setting in options.maps.items():
+        item = maps[name]
+        for value, function in (
+            (setting.max_entries, lib.bpf_map__set_max_entries),
+            (setting.map_flags, lib.bpf_map__set_map_flags),
+            (setting.value_size, lib.bpf_map__set_value_size),
+            (setting.numa_node, lib.bpf_map__set_numa_node),
+        ):
+            if value is not None and (result := function(item, value)) < 0:
+                raise InvalidArgument("options.maps", f"map {name}: {os.strerror(-result)}")
+        if setting.pin_path:
+            lib.bpf_map__set_pin_path(item, os.fsencode(setting.pin_path))
+        if setting.reuse_fd is not None:
+            _reuse(name, item, setting.reuse_fd)
+    if not options.pin_by_name:
+        for name, item in maps.items():
+            setting_path = options.maps[name].pin_path if name in options.maps else ""
+            path = lib.bpf_map__pin_path(item)
+            if path and not setting_path and not os.path.lexists(path):
+                lib.bpf_map__set_pin_path(item, None)
+
+
+def _reuse(name: str, item: ctypes.c_void_p, fd: int) -> None:
+    lib = library()
+    info = map_info(fd)
+    wanted = (
+        lib.bpf_map__type(item),
+        lib.bpf_map__key_size(item),
+        lib.bpf_map__value_size(item),
+    )
+    have = (info.type, info.key_size, info.value_size)
+    if have != wanted:
+        raise InvalidArgument(
+            "options.maps",
+            f"map {name} cannot take over map {info.id}: (type, key, value bytes) is {wanted} "
+            f"in the object and {have} in the map; load under another name instead",
+        )
+    result = lib.bpf_map__reuse_fd(item, fd)
+    if result < 0:
+        raise KernelError(f"reuse of map {info.id} for {name}", -result)
+
+
+def _write_constants(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> None:
+    lib = library()
+    for constant in options.constants:
+        if constant.map not in maps:
+            raise InvalidArgument(
+                "options.constants", f"the object has no section {constant.map!r} of variables"
+            )
+        size = ctypes.c_size_t()
+        start = lib.bpf_map__initial_value(maps[constant.map], ctypes.byref(size))
+        if not start or constant.offset + len(constant.value) > size.value:
+            raise InvalidArgument(
+                "options.constants",
+                f"{len(constant.value)} bytes at {constant.offset} do not fit into "
+                f"{constant.map} of {size.value} bytes",
+            )
+        ctypes.memmove(start + constant.offset, constant.value, len(constant.value))
+
+
+def _collect(handle: ctypes.c_void_p, options: LoadOptions) -> Loaded:
+    """Own file descriptors of everything, so that libbpf's object can go."""
+    lib = library()
+    loaded = Loaded()
+    try:
+        for item in _maps(handle):
+            fd = lib.bpf_map__fd(item)
+            if fd < 0:
+                continue
+            name = lib.bpf_map__name(item).decode()
+            setting = options.maps.get(name)
+            info = map_info(fd)
+            loaded.maps[name] = LoadedMap(
+                name,
+                os.dup(fd),
+                info.id,
+                info.type,
+                reused=setting is not None and setting.reuse_fd is not None,
+            )
+        for item in _programs(handle):
+            fd = lib.bpf_program__fd(item)
+            if fd < 0 or not lib.bpf_program__autoload(item):
+                continue
+            name = lib.bpf_program__name(item).decode()
+            section = (lib.bpf_program__section_name(item) or b"").decode()
+            attach_type = lib.bpf_program__expected_attach_type(item)
+            loaded.programs[name] = LoadedProgram(
+                name,
+                os.dup(fd),
+                prog_info(fd).id,
+                lib.bpf_program__type(item),
+                attach_type,
+                section,
+            )
+    except OSError as error:
+        loaded.close()
+        raise KernelError("reading back the loaded object", error.errno or 0) from None
+    if not loaded.programs and not loaded.maps:
+        raise NotSupported("an object without programs and maps", needs="declare a SEC(...)")
+    return loaded

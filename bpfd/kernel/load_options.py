@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a load may change in an object, and what comes out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+DEFAULT_LOG_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class MapSetting:
+    """Overrides of one map; None leaves what the object says."""
+
+    max_entries: int | None = None
+    map_flags: int | None = None
+    value_size: int | None = None
+    numa_node: int | None = None
+    reuse_fd: int | None = None
+    pin_path: str = ""
+
+
+@dataclass(frozen=True)
+class ProgramSetting:
+    """Overrides of one program; None leaves what the object says."""
+
+    load: bool | None = None
+    type: int | None = None
+    expected_attach_type: int | None = None
+    attach_function: str = ""
+    attach_program_fd: int | None = None
+    flags: int = 0
+    ifindex: int = 0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Bytes over a global variable: section, offset in it, value."""
+
+    map: str
+    offset: int
+    value: bytes
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Settings by full name, constants, verifier log."""
+
+    maps: dict[str, MapSetting] = field(default_factory=dict)
+    programs: dict[str, ProgramSetting] = field(default_factory=dict)
+    constants: tuple[Constant, ...] = ()
+    log_level: int = 0
+    log_size: int = 0
+    kernel_btf: bytes = b""
+    pin_by_name: bool = True
+    """Maps declared with LIBBPF_PIN_BY_NAME are pinned under `pin_root`."""
+    pin_root: str = "/sys/fs/bpf"
+
+
+@dataclass
+class LoadedProgram:
+    """A program in the kernel; the fd belongs to whoever holds this."""
+
+    name: str
+    fd: int
+    id: int
+    type: int
+    expected_attach_type: int
+    section: str = ""
+
+
+@dataclass
+class LoadedMap:
+    """A map in the kernel; the fd belongs to whoever holds this."""
+
+    name: str
+    fd: int
+    id: int
+    type: int
+    reused: bool = False
+    pinned: str = ""
+    """Path that this load pinned it under, outside the daemon's own tree."""
+
+
+@dataclass
+class ProgramLog:
+    """What the verifier wrote."""
+
+    program: str
+    log: str
+    truncated: bool = False
+
+
+@dataclass
+class Loaded:
+    """An object in the kernel."""
+
+    programs: dict[str, LoadedProgram] = field(default_factory=dict)
+    maps: dict[str, LoadedMap] = field(default_factory=dict)
+    logs: list[ProgramLog] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Closes every fd in the reverse order of opening."""
+        for program in reversed(self.programs.values()):
+            os.close(program.fd)
+        for loaded_map in reversed(self.maps.values()):
+            os.close(loaded_map.fd)
+            if loaded_map.pinned and os.path.lexists(loaded_map.pinned):
+                os.unlink(loaded_map.pinned)
+        self.programs.clear()
+        self.maps.clear()
+
+
+class Cancelled(Exception):
+    """The caller has gone away; what was begun is undone."""
+
+
+Cancel = Callable[[], bool]
+"""True once the caller has gone away."""
+
+
+def never() -> bool:
+    """A `Cancel` for work that nobody cancels."""
+    return False
