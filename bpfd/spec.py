@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 import sys
@@ -17,6 +16,7 @@ from bpfd.kernel.constants import (
     BPF_PSEUDO_MAP_FD,
     BPF_PSEUDO_MAP_VALUE,
     AttachType,
+    Cmd,
     ProgType,
 )
 from bpfd.kernel.cpus import value_width
@@ -133,14 +133,15 @@ def load(
             if cancelled():
                 raise Cancelled
             loaded.maps[item.name] = _create_map(item, options, btf_fd, map_fd)
-        for item in spec.programs:
+        for program in spec.programs:
             if cancelled():
                 raise Cancelled
-            setting = options.programs.get(item.name)
+            setting = options.programs.get(program.name)
             if setting is not None and setting.load is False:
                 continue
-            program = _load_program(item, options, loaded, btf_fd, map_fd, program_fd)
-            loaded.programs[item.name] = program
+            loaded.programs[program.name] = _load_program(
+                program, options, loaded, btf_fd, map_fd, program_fd
+            )
         for item in spec.maps:
             _fill_map(item, loaded)
         failed.pop_all()
@@ -151,7 +152,7 @@ def _load_btf(data: bytes) -> int:
     try:
         return syscall.btf_load(data)
     except OSError:
-        log = ctypes.create_string_buffer(1 << 20)
+        log = syscall.buffer(1 << 20)
         try:
             return syscall.btf_load(data, log)
         except OSError as error:
@@ -235,9 +236,7 @@ def _load_program(
     own_btf = 0
     try:
         if item.attach_btf_obj_id:
-            own_btf = attach_fd = syscall.fd_by_id(
-                syscall.Cmd.BTF_GET_FD_BY_ID, item.attach_btf_obj_id
-            )
+            own_btf = attach_fd = syscall.fd_by_id(Cmd.BTF_GET_FD_BY_ID, item.attach_btf_obj_id)
         return _verify(item, options, loaded, code, btf_fd, attach_fd)
     finally:
         if own_btf:
@@ -252,7 +251,7 @@ def _verify(
     btf_fd: int,
     attach_fd: int,
 ) -> LoadedProgram:
-    log = ctypes.create_string_buffer(options.log_size or DEFAULT_LOG_BYTES)
+    log = syscall.buffer(options.log_size or DEFAULT_LOG_BYTES)
     setting = options.programs.get(item.name)
     attach_type = item.expected_attach_type
     if setting is not None and setting.expected_attach_type is not None:

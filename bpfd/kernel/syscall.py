@@ -218,6 +218,11 @@ class _TestRun(ctypes.Structure):
     )
 
 
+def buffer(size: int) -> Buffer:
+    """Zeroed memory that the kernel may write to."""
+    return ctypes.create_string_buffer(size)
+
+
 def bpf(cmd: int, attr: ctypes.Structure) -> int:
     """bpf(2). Returns its result; raises OSError."""
     result: int = libc.syscall(
