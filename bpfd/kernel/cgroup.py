@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control groups of version 2 by path or id."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+
+from bpfd.kernel import mounts
+
+_ID_MASK = (1 << 64) - 1 if sys.maxsize > 1 << 32 else (1 << 32) - 1
+"""A directory's inode number is the cgroup's id; 32-bit kernels show its low half."""
+
+
+class NotVersion2(Exception):
+    """The directory is not in a cgroup2 file system; the argument is the cgroup2 mount."""
+
+
+def root() -> str:
+    """Where cgroup2 is mounted. Raises FileNotFoundError when it is nowhere."""
+    path = mounts.find("cgroup2")
+    if not path:
+        raise FileNotFoundError(errno.ENOENT, "no cgroup2 file system is mounted")
+    return path
+
+
+def absolute(path: str) -> str:
+    """A path relative to the cgroup2 mount made absolute; an absolute one unchanged."""
+    return path if path.startswith("/") else os.path.normpath(os.path.join(root(), path))
+
+
+def open_path(path: str) -> int:
+    """An fd of the cgroup's directory. Raises OSError or NotVersion2."""
+    top = root()
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        tops = [each.path for each in mounts.mounts() if each.type == "cgroup2"]
+        device = os.fstat(fd).st_dev
+        if not any(os.stat(each).st_dev == device for each in tops):
+            raise NotVersion2(top)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def path_of_id(cgroup_id: int) -> str:
+    """The directory of a cgroup id. Raises FileNotFoundError."""
+    wanted = cgroup_id & _ID_MASK
+    for path, inode in _directories(root()):
+        if inode == wanted:
+            return path
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(cgroup_id))
+
+
+def children(path: str) -> list[str]:
+    """Names of the cgroups directly below a directory; none when it cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(each.name for each in entries if each.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _directories(top: str) -> Iterator[tuple[str, int]]:
+    yield top, os.stat(top).st_ino
+    pending = [top]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        yield entry.path, entry.inode()
+                        pending.append(entry.path)
+        except OSError:
+            continue  # removed meanwhile

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who keeps a program or link of the kernel alive: processes by their fds, and pins.
+
+Both are searches through all processes and all of bpffs, for messages and on request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bpfd.kernel import mounts
+from bpfd.kernel.host import read_text
+from bpfd.kernel.syscall import obj_get
+
+PROGRAM, LINK, MAP = "prog_id", "link_id", "map_id"
+"""Keys of /proc/PID/fdinfo of the three kinds."""
+
+_FILES = {"anon_inode:bpf-prog": PROGRAM, "anon_inode:bpf_link": LINK}
+_FILES |= {"anon_inode:bpf-map": MAP, "anon_inode:[bpf_link]": LINK}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process with an fd of the program, link or map."""
+
+    pid: int
+    comm: str
+
+
+def processes(kind: str, number: int) -> list[Holder]:
+    """Processes that hold an fd of the program, link or map with this id."""
+    return [
+        Holder(pid, _comm(pid)) for pid, fds in _bpf_fds(kind) if _has(pid, fds, kind, number)
+    ]
+
+
+def pins(kind: str, number: int) -> list[str]:
+    """Paths in bpffs under which the program, link or map with this id is pinned."""
+    found = []
+    for top in {each.path for each in mounts.mounts() if each.type == "bpf"}:
+        for folder, _, files in os.walk(top):
+            for name in files:
+                path = f"{folder}/{name}"
+                if _pinned(path) == (kind, number):
+                    found.append(path)
+    return sorted(found)
+
+
+def _bpf_fds(kind: str) -> Iterator[tuple[int, list[str]]]:
+    """Pids with those of their fds that are of the kind, by what the fd's link says."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        fds = []
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                target = os.readlink(f"/proc/{pid}/fd/{fd}")
+                if _FILES.get(target) == kind:
+                    fds.append(fd)
+        except OSError:
+            pass  # ended meanwhile, or not ours to look at
+        if fds:
+            yield int(pid), fds
+
+
+def _has(pid: int, fds: list[str], kind: str, number: int) -> bool:
+    return any(_id(f"/proc/{pid}/fdinfo/{fd}", kind) == number for fd in fds)
+
+
+def _id(path: str, kind: str) -> int:
+    try:
+        text = read_text(path, 8192)
+    except OSError:
+        return 0
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key == kind:
+            return int(value)
+    return 0
+
+
+def _pinned(path: str) -> tuple[str, int]:
+    try:
+        fd = obj_get(path)
+    except OSError:
+        return "", 0
+    try:
+        kind = _FILES.get(os.readlink(f"/proc/self/fd/{fd}"), "")
+        return kind, _id(f"/proc/self/fdinfo/{fd}", kind) if kind else 0
+    finally:
+        os.close(fd)
+
+
+def _comm(pid: int) -> str:
+    try:
+        return read_text(f"/proc/{pid}/comm", 64).strip()
+    except OSError:
+        return ""
