@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Events to user space through a ring buffer that never loses silently.
+ *
+ *	RING(drops, struct drop, 1 << 20);
+ *
+ *	struct drop *event = ring_reserve(drops, struct drop);
+ *
+ *	if (event) {
+ *		event->reason = reason;
+ *		ring_submit(event, BPF_RB_NO_WAKEUP);
+ *	}
+ *
+ * Beside the ring `drops` there is the per-CPU counter `drops_lost`: how many
+ * records found the ring full. Whoever subscribes to a ring looks for the map
+ * of that name and reports the losses with the records.
+ *
+ * Works with the UAPI headers and with vmlinux.h (included before this file).
+ */
+#ifndef BPFD_EVENTS_H
+#define BPFD_EVENTS_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#include <linux/bpf.h>
+#endif
+#include <bpf/bpf_helpers.h>
+
+/*
+ * Declares the ring NAME of BYTES (a power of two, and whole pages of the
+ * target: at least 65536 is safe everywhere) and its counter. NAME has at most
+ * 10 letters, so that the counter's name fits into the 15 bytes that the
+ * kernel keeps.
+ *
+ * A ring has no value type of its own in BTF; the type of its records is what
+ * NAME_record points to, a constant that no program reads.
+ */
+#define RING(NAME, TYPE, BYTES)                                              \
+	_Static_assert(sizeof(#NAME) <= 11, "name of the ring is too long"); \
+	_Static_assert(sizeof(TYPE) % 8 == 0, "records are padded to 8");    \
+	const TYPE *const volatile NAME##_record = 0;                        \
+	struct {                                                             \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);                          \
+		__uint(max_entries, BYTES);                                  \
+	} NAME SEC(".maps");                                                 \
+	struct {                                                             \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                     \
+		__uint(max_entries, 1);                                      \
+		__type(key, __u32);                                          \
+		__type(value, __u64);                                        \
+	} NAME##_lost SEC(".maps")
+
+/* Room for one record in the ring, or NULL after counting the loss. Every
+ * path of the program must submit or discard the record. */
+#define ring_reserve(NAME, TYPE) \
+	((TYPE *)ring_reserve_or_count(&NAME, &NAME##_lost, sizeof(TYPE)))
+
+/*
+ * FLAGS: 0 wakes the reader when it waits; BPF_RB_NO_WAKEUP leaves it to the
+ * reader to look again (a wake-up for each record costs a busy producer more
+ * than the record); BPF_RB_FORCE_WAKEUP wakes it in any case.
+ */
+#define ring_submit(RECORD, FLAGS) bpf_ringbuf_submit(RECORD, FLAGS)
+
+static __always_inline void *ring_reserve_or_count(void *ring, void *lost,
+						   __u64 bytes)
+{
+	void *record = bpf_ringbuf_reserve(ring, bytes, 0);
+	__u32 zero = 0;
+	__u64 *count;
+
+	if (!record) {
+		count = bpf_map_lookup_elem(lost, &zero);
+		/* Atomic, as a program may interrupt itself on its CPU. */
+		if (count)
+			__sync_fetch_and_add(count, 1);
+	}
+	return record;
+}
+
+#endif
