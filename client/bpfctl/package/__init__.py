@@ -39,7 +39,6 @@ __all__ = [
     "Setting",
     "Value",
     "find_package",
-    "include_folder",
     "load_package",
     "packages",
 ]
@@ -96,10 +95,3 @@ def packages() -> Iterator[Path]:
             if path.parent.name not in seen:
                 seen.add(path.parent.name)
                 yield path.parent
-
-
-def include_folder() -> Path:
-    """The folder of the headers that packages share (`bpf/include`)."""
-    here = Path(__file__).resolve().parent.parent
-    checkout = here.parent.parent / "bpf" / "include"
-    return checkout if checkout.is_dir() else here / "bpf" / "include"

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vmlinux.h: the types of a target's kernel as one C header, made from its BTF."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from .compiler import cache
+from .compiler.errors import NoKernelTypes
+
+VMLINUX_H = "vmlinux.h"
+
+HEADERS_KEPT = 32
+"""Kernels whose header stays in the cache; one is about 3.5 MB."""
+
+_END = b"\n/* end of vmlinux.h */\n"
+"""Written last; without it the header is made again."""
+
+_GUARD = "#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n"
+_PUSH = """
+#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)
+#endif
+"""
+_POP = """
+#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute pop
+#endif
+"""
+
+
+def header_folder(root: Path, btf_sha256: str, fetch_btf: Callable[[], bytes]) -> Path:
+    """The folder with the vmlinux.h of a kernel, for -isystem.
+
+    `root` is the cache folder, `btf_sha256` the hex hash of the kernel's BTF, empty when it
+    has none. `fetch_btf` is called only when the header is not in the cache. Raises
+    NoKernelTypes, and whatever `fetch_btf` raises.
+    """
+    if not btf_sha256:
+        raise NoKernelTypes(
+            "the source includes vmlinux.h, which is made from the target's BTF, and the"
+            " target's kernel has none (CONFIG_DEBUG_INFO_BTF): put a vmlinux.h of a kernel"
+            " of the same family beside the source, or include <linux/bpf.h> instead"
+        )
+    folder = root / "vmlinux" / btf_sha256
+    if not _is_whole(folder / VMLINUX_H):
+        btf = fetch_btf()
+        found = hashlib.sha256(btf).hexdigest()
+        if found != btf_sha256:
+            raise NoKernelTypes(
+                f"the target's BTF changed while it was fetched ({btf_sha256[:12]} is now"
+                f" {found[:12]}): did it boot another kernel? Try again"
+            )
+        text = dump_header(root, btf)
+        cache.write(folder / VMLINUX_H, text.encode() + _END)
+        _prune(root / "vmlinux", folder)
+    return folder
+
+
+def dump_header(root: Path, btf: bytes) -> str:
+    """C declarations of all types of raw BTF, written by bpftool, with the usual guard.
+
+    `root` is where the temporary file goes. Raises NoKernelTypes.
+    """
+    import subprocess
+    import tempfile
+
+    bpftool = find_bpftool()
+    with tempfile.TemporaryDirectory(prefix=".btf-", dir=root) as place:
+        path = os.path.join(place, "btf")
+        Path(path).write_bytes(btf)
+        done = subprocess.run(
+            [bpftool, "btf", "dump", "file", path, "format", "c"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+        )
+    if done.returncode or "struct" not in done.stdout:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[0]
+        raise NoKernelTypes(
+            f"{bpftool} cannot turn the target's BTF into vmlinux.h: {said}."
+            " A newer bpftool may; BPFCTL_BPFTOOL names another one"
+        )
+    return wrap(done.stdout)
+
+
+def wrap(text: str) -> str:
+    """The header with include guard and preserve_access_index, unless it has them."""
+    if "preserve_access_index" not in text:
+        text = _PUSH + text + _POP
+    if "__VMLINUX_H__" not in text:
+        text = f"{_GUARD}{text}\n#endif /* __VMLINUX_H__ */\n"
+    return text
+
+
+def find_bpftool() -> str:
+    """$BPFCTL_BPFTOOL or bpftool of PATH or of the folders for root; raises NoKernelTypes."""
+    override = os.environ.get("BPFCTL_BPFTOOL")
+    places = os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+    )
+    path = shutil.which(override or "bpftool", path=places)
+    if path is None:
+        raise NoKernelTypes(
+            (f"BPFCTL_BPFTOOL is {override!r}, which is no program" if override else "")
+            or "vmlinux.h is made with bpftool, and there is none: install it (Debian: apt"
+            " install bpftool), or set BPFCTL_BPFTOOL"
+        )
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:
+        return False
+
+
+def _prune(place: Path, keep: Path) -> None:
+    with os.scandir(place) as entries:
+        found = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+    for _, path in found[: max(0, len(found) - HEADERS_KEPT)]:
+        if path != str(keep):
+            shutil.rmtree(path, ignore_errors=True)

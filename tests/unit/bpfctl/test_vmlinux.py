@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vmlinux.h: made once for each kernel, and only for sources that include it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+from bpfctl.build import CompileError, NoKernelTypes, TargetFacts, build
+from bpfctl.vmlinux import dump_header, find_bpftool, header_folder, wrap
+
+CLANG = shutil.which("clang") or shutil.which("clang-16")
+BPFTOOL = shutil.which("bpftool", path="/usr/bin:/usr/sbin:/sbin")
+pytestmark = pytest.mark.skipif(BPFTOOL is None, reason="needs bpftool")
+
+
+def kernel_btf(member: str) -> bytes:
+    """Raw BTF of `struct sample { int <member>; };`."""
+    strings = b"\0int\0sample\0" + member.encode() + b"\0"
+    types = struct.pack("<IIII", 1, 1 << 24, 4, 0x01000020)
+    types += struct.pack("<III", 5, 4 << 24 | 1, 4) + struct.pack("<III", 12, 1, 0)
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    return header + types + strings
+
+
+def facts(btf: bytes, bits: int = 64) -> TargetFacts:
+    return TargetFacts("x86_64", False, bits, hashlib.sha256(btf).hexdigest())
+
+
+class Kernel:
+    """A target that counts how often its BTF is fetched."""
+
+    def __init__(self, btf: bytes) -> None:
+        self.btf = btf
+        self.fetched = 0
+
+    def fetch(self) -> bytes:
+        self.fetched += 1
+        return self.btf
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if CLANG is None:
+        pytest.skip("needs clang")
+    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "sample.bpf.c"
+    path.write_text(
+        '#include "vmlinux.h"\n'
+        '__attribute__((section("xdp"), used)) int p(struct sample *s) { return s->old; }\n'
+    )
+    return path
+
+
+def test_the_header_is_made_from_the_targets_types(tmp_path: Path) -> None:
+    text = dump_header(tmp_path, kernel_btf("old"))
+    assert "struct sample {\n\tint old;\n};" in text
+    assert "preserve_access_index" in text
+    assert text.startswith("#ifndef __VMLINUX_H__")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_kernel_has_its_own(source: Path) -> None:
+    old, new = Kernel(kernel_btf("old")), Kernel(kernel_btf("new"))
+    assert not build(source, facts(old.btf), old.fetch).cached
+    assert build(source, facts(old.btf), old.fetch).cached
+    assert old.fetched == 1
+    with pytest.raises(CompileError, match="no member named 'old'"):
+        build(source, facts(new.btf), new.fetch)
+    assert new.fetched == 1
+    again = build(source, facts(old.btf), old.fetch)
+    assert again.cached
+    assert old.fetched == 1
+
+
+def test_an_object_without_it_serves_every_kernel(source: Path) -> None:
+    source.write_text('__attribute__((section("xdp"), used)) int p(void *ctx) { return 1; }')
+    old, new = Kernel(kernel_btf("old")), Kernel(kernel_btf("new"))
+    assert not build(source, facts(old.btf), old.fetch).cached
+    assert build(source, facts(new.btf), new.fetch).cached
+    assert old.fetched == new.fetched == 0
+
+
+def test_it_is_found_behind_another_header(source: Path) -> None:
+    (source.parent / "common.h").write_text("#include <vmlinux.h>\n")
+    source.write_text(source.read_text().replace("vmlinux.h", "common.h"))
+    old = Kernel(kernel_btf("old"))
+    assert not build(source, facts(old.btf), old.fetch).cached
+    assert build(source, facts(old.btf), old.fetch).cached
+    assert old.fetched == 1
+
+
+def test_a_torn_header_is_made_again(source: Path, tmp_path: Path) -> None:
+    old = Kernel(kernel_btf("old"))
+    sha256 = facts(old.btf).btf_sha256
+    folder = header_folder(tmp_path, sha256, old.fetch)
+    whole = (folder / "vmlinux.h").read_bytes()
+    (folder / "vmlinux.h").write_bytes(whole[:100])
+    assert header_folder(tmp_path, sha256, old.fetch) == folder
+    assert (folder / "vmlinux.h").read_bytes() == whole
+    assert old.fetched == 2
+
+
+def test_types_of_another_kernel_are_refused(tmp_path: Path) -> None:
+    kernel = Kernel(kernel_btf("new"))
+    with pytest.raises(NoKernelTypes, match="did it boot another kernel"):
+        header_folder(tmp_path, facts(kernel_btf("old")).btf_sha256, kernel.fetch)
+    assert not list(tmp_path.rglob("vmlinux.h"))
+
+
+def test_bytes_that_are_no_btf_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoKernelTypes, match="cannot turn the target's BTF into"):
+        dump_header(tmp_path, b"nonsense" * 20)
+
+
+def test_32_bit_targets_get_a_note(source: Path) -> None:
+    old = Kernel(kernel_btf("old"))
+    assert "note: the target is 32-bit" in build(source, facts(old.btf, 32), old.fetch).warnings
+    assert build(source, facts(old.btf, 64), old.fetch).warnings == ""
+
+
+def test_no_bpftool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPFCTL_BPFTOOL", "/no/such/bpftool")
+    with pytest.raises(NoKernelTypes, match="'/no/such/bpftool', which is no program"):
+        find_bpftool()
+    monkeypatch.delenv("BPFCTL_BPFTOOL")
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(NoKernelTypes, match="apt install bpftool"):
+        find_bpftool()
+
+
+def test_what_an_older_bpftool_leaves_out_is_added() -> None:
+    bare = wrap("struct sample { int old; };\n")
+    assert bare.count("#ifndef __VMLINUX_H__") == 1
+    assert bare.count("attribute push") == bare.count("attribute pop") == 1
+    assert wrap(bare) == bare
