@@ -1,2 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One hook per file, each with one `attach()`."""
+"""Hooks: one file each, and the table that finds the file for an attach point.
+
+A new hook is a message in attach.proto, a file here with `attach(program, point)`, and a
+line in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bpfd import errors
+from bpfd.attach import (
+    cgroup_skb,
+    clsact,
+    perf_event,
+    raw_tracepoint,
+    sock_ops,
+    tc,
+    tp_btf,
+    tracepoint,
+    uprobe,
+    xdp,
+)
+from bpfd.attach.attachment import Attachment, Hook, Journal, Program
+from bpfd.v1 import attach_pb2
+
+_HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
+    "xdp": (xdp.HOOK, xdp.attach),
+    "tc": (tc.HOOK, tc.attach),
+    "cgroup_skb": (cgroup_skb.HOOK, cgroup_skb.attach),
+    "sock_ops": (sock_ops.HOOK, sock_ops.attach),
+    "tracepoint": (tracepoint.HOOK, tracepoint.attach),
+    "raw_tracepoint": (raw_tracepoint.HOOK, raw_tracepoint.attach),
+    "tp_btf": (tp_btf.HOOK, tp_btf.attach),
+    "uprobe": (uprobe.HOOK, uprobe.attach),
+    "perf_event": (perf_event.HOOK, perf_event.attach),
+}
+
+
+def plan(program: Program, point: attach_pb2.AttachPoint) -> Journal | None:
+    """What must be written down before `attach`, because no kernel link keeps it; or None.
+
+    Touches nothing. Raises what `attach` raises for a bad request.
+    """
+    kind = kind_of(point)
+    hook_of(kind).check(program)
+    return tc.plan(program, point.tc) if kind == "tc" else None
+
+
+def attach(
+    program: Program, point: attach_pb2.AttachPoint, journal: Journal | None = None
+) -> Attachment:
+    """Attaches a program; `journal` is what `plan` gave for the same request.
+
+    Blocks, up to some tens of milliseconds, and may move the calling thread to another
+    network namespace meanwhile: run it in a worker thread. Raises NotSupported for a hook
+    without file, and what the hook's own `attach` raises; then nothing is attached.
+    """
+    kind = kind_of(point)
+    hook_of(kind)
+    if isinstance(journal, clsact.ClsactJournal):
+        return tc.attach(program, point.tc, journal)
+    return _HOOKS[kind][1](program, getattr(point, kind))
+
+
+def kind_of(point: attach_pb2.AttachPoint) -> str:
+    """The field of the oneof that is set. Raises InvalidArgument when none is."""
+    kind = point.WhichOneof("point")
+    if kind is None:
+        raise errors.InvalidArgument("point", "nothing to attach to is named")
+    return kind
+
+
+def hook_of(kind: str) -> Hook:
+    """The hook of a field of AttachPoint. Raises NotSupported when this daemon has none."""
+    if kind not in _HOOKS:
+        raise errors.NotSupported(
+            f"attaching to {kind}", needs=f"this daemon attaches to {', '.join(_HOOKS)}"
+        )
+    return _HOOKS[kind][0]
+
+
+def kinds() -> list[str]:
+    """Fields of AttachPoint that this daemon attaches to."""
+    return list(_HOOKS)
+
+
+def journal_from_json(data: dict[str, Any]) -> Journal:
+    """A journal that `Journal.to_json` wrote. Raises ValueError."""
+    return clsact.ClsactJournal.from_json(data)
+
+
+__all__ = [
+    "Attachment",
+    "Hook",
+    "Journal",
+    "Program",
+    "attach",
+    "hook_of",
+    "journal_from_json",
+    "kind_of",
+    "kinds",
+    "plan",
+]

@@ -25,7 +25,7 @@ _PID_CGROUP = 1 << 2
 _DISABLED = 1 << 0
 _INHERIT = 1 << 1
 _FREQUENCY = 1 << 10
-_INHERIT_THREAD = 1 << 35  # Linux 5.13 (2b26f0aa0045)
+_INHERIT_THREAD = 1 << 35  # Linux 5.13 (2b26f0aa0049)
 
 _SOURCES = "/sys/bus/event_source/devices"
 

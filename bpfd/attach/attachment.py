@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an attached program is to the rest of the daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bpfd import errors
+from bpfd.attach.failure import refused
+from bpfd.kernel import syscall
+from bpfd.kernel.constants import ProgType
+from bpfd.v1 import links_pb2
+
+ATOMIC = links_pb2.UPDATE_METHOD_ATOMIC
+OVERLAP = links_pb2.UPDATE_METHOD_OVERLAP
+
+
+@dataclass(frozen=True)
+class Program:
+    """A loaded program. Whoever made it owns the fd and keeps it open."""
+
+    fd: int
+    id: int
+    name: str
+    type: int
+    """enum bpf_prog_type."""
+    expected_attach_type: int = 0
+    """enum bpf_attach_type; 0 also where the type has none."""
+
+
+class Journal(Protocol):
+    """What a later daemon must undo when this one is killed: hooks without kernel links."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed, as plain JSON values."""
+
+    def undo(self) -> None:
+        """Removes what is still there and ours; nothing there is no error."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """How messages call a hook, and which program types it takes."""
+
+    name: str
+    types: frozenset[int]
+    capability: str
+
+    def check(self, program: Program) -> None:
+        """Raises InvalidArgument unless the program is of the right type."""
+        if program.type not in self.types:
+            wanted = " or ".join(_type_name(each) for each in sorted(self.types))
+            raise errors.InvalidArgument(
+                "program",
+                f"{program.name} is a program of type {_type_name(program.type)}, "
+                f"and {self.name} takes {wanted}",
+            )
+
+
+def hook(name: str, types: Iterable[int], capability: str) -> Hook:
+    """A Hook; `capability` is what attaching needs, e.g. "CAP_NET_ADMIN"."""
+    return Hook(name, frozenset(types), capability)
+
+
+def _type_name(number: int) -> str:
+    try:
+        return ProgType(number).name.lower()
+    except ValueError:
+        return str(number)
+
+
+class Attachment:
+    """An attached program: kernel links, and what it takes to exchange or remove them.
+
+    Not safe to use from two threads at once.
+    """
+
+    def __init__(
+        self,
+        hook: Hook,
+        fds: list[int],
+        method: str,
+        *,
+        again: Callable[[Program], Attachment] | None = None,
+        pinnable: bool = True,
+        journal: Journal | None = None,
+    ) -> None:
+        """`again` attaches another program to the same point; None: the kernel exchanges
+        programs inside the links (BPF_LINK_UPDATE).
+        """
+        self.hook = hook
+        self.fds = fds
+        """Kernel links: one for most hooks, one for each CPU or thread for perf_event,
+        none for clsact."""
+        self.method = method
+        """What was chosen: "native", "generic", "tcx", "clsact", "perf link", ..."""
+        self.pinnable = pinnable
+        """Whether `fds` can be pinned; not where the kernel is too old for links."""
+        self.journal = journal
+        self._again = again
+
+    def close(self) -> None:
+        """Detaches. A link that is pinned, or held by someone else, stays in the kernel."""
+        self.release()
+
+    def release(self) -> None:
+        """Lets go of the fds and undoes nothing else: clsact filters stay."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def journal_for(self, program: Program) -> Journal | None:
+        """The journal to write before `update(program)`, so that a daemon that starts
+        after a crash in the middle finds either program."""
+        return self.journal
+
+    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
+        """Another program in place of the attached one; when it raises, the old one stays.
+
+        ATOMIC keeps `fds`. OVERLAP replaces them: pins of the old links must be replaced
+        by pins of the new ones.
+        """
+        self.hook.check(program)
+        if self._again is not None:
+            new = self._again(program)
+            old, self.fds, self.method = self.fds, new.fds, new.method
+            while old:
+                os.close(old.pop())
+            return OVERLAP
+        for fd in self.fds:
+            try:
+                syscall.link_update(fd, program.fd)
+            except OSError as error:
+                raise refused(
+                    error,
+                    f"replacing the program of {self.hook.name}",
+                    self.hook.capability,
+                    {
+                        "ENOLINK": "what it was attached to is gone; detach it",
+                        "EINVAL": "the two programs were loaded with different attach types",
+                    },
+                ) from None
+        return ATOMIC

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tc by a filter of the clsact qdisc (kernel 4.5), for kernels without tcx.
+
+The kernel keeps a filter whoever made it dies, and there is nothing to pin. So what is
+going to be done is written down first (`plan`), as a journal that a later daemon can undo
+or take over. The handle is chosen at random, so that a journal never means a filter of
+someone else who took the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from bpfd import errors
+from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program
+from bpfd.attach.failure import refused
+from bpfd.attach.owner import describe
+from bpfd.attach.place import Place, entered
+from bpfd.kernel import netns, tc
+from bpfd.v1 import links_pb2
+
+FIRST_PRIORITY = 0xC000
+"""What the kernel gives the first filter that names none (net/sched/cls_api.c)."""
+
+_GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+
+_made: set[tuple[int, int]] = set()
+"""(namespace inode, ifindex) of the qdiscs that this daemon made and will remove."""
+
+
+@dataclass(frozen=True)
+class ClsactJournal:
+    """One filter, enough to find it again. `undo` removes it if it still is ours."""
+
+    netns_path: str
+    netns_inode: int
+    ifindex: int
+    interface: str
+    direction: int
+    """1 ingress, 2 egress (enum bpf_tc_attach_point)."""
+    handle: int
+    priority: int
+    program_ids: tuple[int, ...]
+    """The filter is ours when it runs one of these: two while they are exchanged."""
+    made_qdisc: bool
+    """The qdisc goes with its last filter: it was missing before."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is the way back."""
+        return {
+            "kind": "clsact",
+            **dataclasses.asdict(self),
+            "program_ids": list(self.program_ids),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ClsactJournal:
+        """Raises ValueError for what `to_json` did not write."""
+        names = {each.name for each in dataclasses.fields(cls)}
+        if data.get("kind") != "clsact" or set(data) - {"kind"} != names:
+            raise ValueError("not the journal of a clsact filter")
+        fields = {name: data[name] for name in names}
+        return cls(**fields | {"program_ids": tuple(fields["program_ids"])})
+
+    def undo(self) -> None:
+        """Removes the filter, and the qdisc when we made it and it is empty.
+
+        A namespace, interface or filter that is gone is no error. Raises KernelError or
+        PermissionMissing.
+        """
+        place = netns.find(self.netns_inode, self.netns_path)
+        if place is None:
+            return
+        with entered(place.path):
+            try:
+                if self.is_there():
+                    tc.detach(self.ifindex, self.direction, self.handle, self.priority)
+                if self.made_qdisc and tc.remove_qdisc_if_empty(self.ifindex):
+                    _made.discard((self.netns_inode, self.ifindex))
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise refused(error, f"removing {self}", "CAP_NET_ADMIN") from None
+
+    def adopt(self, hook: Hook) -> ClsactAttachment | None:
+        """The attachment of an earlier daemon; None when the filter is not there any more."""
+        place = netns.find(self.netns_inode, self.netns_path)
+        if place is None:
+            return None
+        with entered(place.path):
+            if not self.is_there():
+                return None
+        if self.made_qdisc:
+            _made.add((self.netns_inode, self.ifindex))
+        return ClsactAttachment(hook, dataclasses.replace(self, netns_path=place.path))
+
+    def __str__(self) -> str:
+        way = "ingress" if self.direction == tc.INGRESS else "egress"
+        return (
+            f"the {way} filter of {self.interface}, priority {self.priority}, "
+            f"handle {self.handle:#x}"
+        )
+
+    def is_there(self) -> bool:
+        """Whether the filter runs one of the programs. Run inside its namespace."""
+        found = tc.program_at(self.ifindex, self.direction, self.handle, self.priority)
+        return found in self.program_ids
+
+
+class ClsactAttachment(Attachment):
+    """A filter: no fds, a journal instead."""
+
+    def __init__(self, hook: Hook, journal: ClsactJournal) -> None:
+        super().__init__(hook, [], "clsact", pinnable=False, journal=journal)
+        self._filter = journal
+        self._attached = True
+
+    def close(self) -> None:
+        """Removes the filter. Raises KernelError or PermissionMissing; then it is there."""
+        if self._attached:
+            self._filter.undo()
+            self._attached = False
+
+    def release(self) -> None:
+        """Leaves the filter where it is, for a later daemon to adopt or undo."""
+        self._attached = False
+
+    def journal_for(self, program: Program) -> ClsactJournal:
+        """The journal to write before `update(program)`: it means both programs."""
+        ids = (*self._filter.program_ids, program.id)
+        return dataclasses.replace(self._filter, program_ids=ids)
+
+    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
+        """Exchanges the program; the kernel switches from one packet to the next."""
+        self.hook.check(program)
+        journal = self._filter
+        place = netns.find(journal.netns_inode, journal.netns_path)
+        if place is None:
+            raise errors.NotFound("network namespace", journal.netns_path)
+        with entered(place.path):
+            if not journal.is_there():
+                raise errors.NotFound("filter", str(journal), hint="someone removed it")
+            try:
+                tc.attach(
+                    journal.ifindex,
+                    journal.direction,
+                    program.fd,
+                    journal.handle,
+                    journal.priority,
+                    replace=True,
+                )
+            except OSError as error:
+                operation = f"replacing the program of {journal}"
+                raise refused(error, operation, self.hook.capability) from None
+        self._filter = dataclasses.replace(journal, program_ids=(program.id,))
+        self.journal = self._filter
+        return ATOMIC
+
+
+def plan(
+    hook: Hook, program: Program, place: Place, direction: int, handle: int, priority: int
+) -> ClsactJournal:
+    """Chooses handle and priority where they are 0. Run inside `located`; touches nothing."""
+    try:
+        present = tc.has_qdisc(place.ifindex)
+        others = tc.filters(place.ifindex, direction) if present else []
+    except OSError as error:
+        raise refused(error, f"reading the filters of {place}", hook.capability) from None
+    key = (place.netns_inode, place.ifindex)
+    if not present:
+        _made.discard(key)
+    if not priority:
+        taken = [each.priority for each in others]
+        priority = min(taken) - 1 if taken else FIRST_PRIORITY
+        if not priority:
+            priority = max(taken) + 1
+    handle = handle or secrets.randbelow(0x7FFFFFFE) + 1
+    for each in others:
+        if (each.handle, each.priority) == (handle, priority):
+            point = f"filter {handle:#x} of priority {priority} on {place}"
+            raise errors.AttachBusy(point, describe(each.program_id), each.program_id)
+    return ClsactJournal(
+        netns_path=place.netns_path,
+        netns_inode=place.netns_inode,
+        ifindex=place.ifindex,
+        interface=place.name,
+        direction=direction,
+        handle=handle,
+        priority=priority,
+        program_ids=(program.id,),
+        made_qdisc=not present or key in _made,
+    )
+
+
+def attach(
+    hook: Hook, program: Program, place: Place, journal: ClsactJournal
+) -> ClsactAttachment:
+    """Does what the journal says. Run inside `located`; leaves nothing when it raises."""
+    if (journal.netns_inode, journal.ifindex) != (place.netns_inode, place.ifindex):
+        raise errors.NotFound("interface", place.name, hint="it was replaced meanwhile")
+    made = False
+    try:
+        made = tc.create_qdisc(place.ifindex)
+        tc.attach(
+            place.ifindex,
+            journal.direction,
+            program.fd,
+            journal.handle,
+            journal.priority,
+            replace=False,
+        )
+    except OSError as error:
+        if made:
+            tc.remove_qdisc_if_empty(place.ifindex)
+        if error.errno == errno.EEXIST:
+            raise errors.AttachBusy(str(journal), "someone who was faster") from None
+        hints = {"EINVAL": "another kind of filter or qdisc has that place"}
+        raise refused(error, f"making {journal} in {place}", hook.capability, hints) from None
+    if made:
+        _made.add((place.netns_inode, place.ifindex))
+    return ClsactAttachment(hook, journal)
