@@ -46,6 +46,18 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Taken:
+    """A batch of records while it is being taken."""
+
+    views: Sequence[memoryview]
+    """The records with headers and padding; valid only until the batch was taken."""
+    count: int
+    record_size: int
+    """Bytes of every record without header and padding; 0: they differ."""
+    cpu: int | None = None
+
+
+@dataclass(frozen=True)
 class Records:
     """What lies at the front of a ring."""
 
@@ -211,16 +223,24 @@ class Ring:
         self._words = self._data.cast("I")
         rest.release()
 
+    @property
+    def poll_fds(self) -> list[int]:
+        """Descriptors that become readable when a record arrives with a wake-up."""
+        return [self.fd]
+
+    def lost(self) -> int:
+        """Records that the ring itself knows to be lost: a ring buffer map knows none."""
+        return 0
+
     def pending(self) -> int:
         """Bytes that wait, headers and busy records included."""
         behind = self._producer.load() - self._consumer.load()
         return int(behind % self._producer.modulus)
 
-    def drain(self, most: int, take: Callable[[Records, Sequence[memoryview]], T]) -> T | None:
+    def drain(self, most: int, take: Callable[[Taken], T]) -> T | None:
         """Takes whole records of up to `most` bytes, or one that is longer.
 
-        `take` gets the records and views of them; the views are valid only while it runs.
-        When it raises, the records stay. None: nothing was there but discarded records.
+        When `take` raises, the records stay. None: nothing was there but discarded records.
         """
         consumed = self._consumer.load()
         waiting = min((self._producer.load() - consumed) % self._producer.modulus, self.size)
@@ -234,7 +254,7 @@ class Ring:
             self._acquire()
             views = [self._data[first:last] for first, last in records.segments]
             try:
-                result = take(records, views)
+                result = take(Taken(views, records.count, records.record_size))
             finally:
                 for view in views:
                     view.release()
