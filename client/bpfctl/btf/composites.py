@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structs, unions and arrays as trees of values."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bpfctl.btf.bytesroles import Prefix, RawBytes, raw_bytes
+from bpfctl.btf.errors import BtfValueError
+from bpfctl.btf.nodes import BytesLeaf, IntegerLeaf, Node
+from bpfctl.btf.roles import Number, Value
+from bpfctl.btf.text import Path, assignments, inside, items, split_path
+
+_BYTE = IntegerLeaf("__u8", 1, "little", Number("__u8", 8, False, "little"))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member by name; `offset` in bytes from the start of the struct."""
+
+    name: str
+    node: Node
+    offset: int
+
+
+class StructNode(Node):
+    """A struct, a union or a data section: a dict of its fields.
+
+    Fields of anonymous members are among those of the struct, as in C. A union shows all
+    of its members; written are those that are given, one after the other.
+    """
+
+    def __init__(self, name: str, size: int, fields: Sequence[Field]) -> None:
+        super().__init__(name, size)
+        self.fields = tuple(fields)
+        self._by_name = {field.name: field for field in fields}
+
+    @property
+    def accepts(self) -> str:
+        if len(self.fields) == 1:
+            return self.fields[0].node.accepts
+        names = [field.name for field in self.fields]
+        listed = " ".join(f"{name}=..." for name in names[:12])
+        return "nothing" if not names else listed + (" ..." if len(names) > 12 else "")
+
+    def decode(self, data: bytes, at: int) -> Value:
+        return {field.name: field.node.decode(data, at + field.offset) for field in self.fields}
+
+    def format(self, value: Value) -> str:
+        return " ".join(
+            f"{field.name}={field.node.item(value[field.name])}"
+            for field in self.fields
+            if field.name in value
+        )
+
+    def item(self, value: Value) -> str:
+        return "{" + self.format(value) + "}"
+
+    def combine(self, values: Sequence[Value]) -> Value:
+        return {
+            field.name: field.node.combine([value[field.name] for value in values])
+            for field in self.fields
+        }
+
+    def leaves(self, path: str = "", at: int = 0) -> Iterator[tuple[str, int, Node]]:
+        for field in self.fields:
+            name = f"{path}.{field.name}" if path else field.name
+            yield from field.node.leaves(name, at + field.offset)
+
+    def write(self, value: object, out: bytearray, at: int, field: str) -> None:
+        data = raw_bytes(value, self.size, field)
+        if data is not None:
+            out[at : at + self.size] = data
+        elif isinstance(value, Mapping):
+            self._assign([(split_path(str(key)), value[key]) for key in value], out, at, field)
+        elif isinstance(value, str):
+            self._write_text(value.strip(), out, at, field)
+        else:
+            raise BtfValueError(
+                field, f"{value!r} is not a value of {self.name}: {self.accepts} is due"
+            )
+
+    def _write_text(self, text: str, out: bytearray, at: int, field: str) -> None:
+        if text.startswith('{"') and (parsed := _json(text)) is not None:
+            self.write(parsed, out, at, field)
+            return
+        inner = inside(text, "{", field)
+        content = text if inner is None else inner
+        if inner is None and len(self.fields) == 1 and "=" not in content and content:
+            only = self.fields[0]
+            only.node.write(content, out, at + only.offset, _join(field, only.name))
+            return
+        self._assign(list(assignments(content, field)), out, at, field)
+
+    def _assign(
+        self, pairs: Sequence[tuple[Path, object]], out: bytearray, at: int, field: str
+    ) -> None:
+        seen: set[Path] = set()
+        for path, value in pairs:
+            node, offset, name = self._find(path, field)
+            if path in seen:
+                raise BtfValueError(name, "is given twice")
+            seen.add(path)
+            node.write(value, out, at + offset, name)
+
+    def _find(self, path: Path, field: str) -> tuple[Node, int, str]:
+        node: Node = self
+        offset = 0
+        for step in path:
+            if isinstance(node, StructNode):
+                child = node.child(step, field)
+                field = _join(field, child.name)
+                offset, node = offset + child.offset, child.node
+            elif isinstance(node, ArrayNode):
+                field = f"{field}[{step}]"
+                offset, node = offset + node.place(step, field), node.element
+            elif isinstance(node, BytesLeaf) and isinstance(node.role, RawBytes):
+                if not isinstance(step, int) or step >= node.size:
+                    raise BtfValueError(field, f"{node.name} has bytes 0 to {node.size - 1}")
+                field, offset, node = f"{field}[{step}]", offset + step, _BYTE
+            else:
+                raise BtfValueError(field, f"{node.name} has no part {step!r}")
+        return node, offset, field
+
+    def child(self, name: str | int, field: str = "") -> Field:
+        """The field of a name; BtfValueError with the names there are."""
+        found = self._by_name.get(str(name))
+        if found is None:
+            near = difflib.get_close_matches(str(name), self._by_name, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            names = ", ".join(self._by_name) or "none"
+            raise BtfValueError(
+                _join(field, str(name)),
+                f"{self.name} has no such field; it has {names}{hint}",
+            )
+        return found
+
+
+class PrefixLeaf(BytesLeaf):
+    """A key of an LPM trie: `10.0.0.0/8`; its fields one by one are taken, too."""
+
+    def __init__(self, role: Prefix, fields: Node | None) -> None:
+        super().__init__(role)
+        self.fields = fields
+
+    def write(self, value: object, out: bytearray, at: int, field: str) -> None:
+        if self.fields and (
+            isinstance(value, Mapping) or (isinstance(value, str) and "=" in value)
+        ):
+            self.fields.write(value, out, at, field)
+        else:
+            super().write(value, out, at, field)
+
+
+class ArrayNode(Node):
+    """`count` elements: a list. A list that is too short leaves the rest zero."""
+
+    def __init__(self, name: str, element: Node, count: int) -> None:
+        super().__init__(name, element.size * count)
+        self.element = element
+        self.count = count
+
+    @property
+    def accepts(self) -> str:
+        return f"a list of at most {self.count}, such as [1,2,3]"
+
+    def decode(self, data: bytes, at: int) -> Value:
+        decode, size = self.element.decode, self.element.size
+        return [decode(data, at + index * size) for index in range(self.count)]
+
+    def format(self, value: Value) -> str:
+        return "[" + ",".join(self.element.item(element) for element in value) + "]"
+
+    def combine(self, values: Sequence[Value]) -> Value:
+        return [self.element.combine(column) for column in zip(*values, strict=True)]
+
+    def place(self, step: str | int, field: str) -> int:
+        """Offset of an element; BtfValueError for one that is not there."""
+        if not isinstance(step, int) or step >= self.count:
+            raise BtfValueError(field, f"{self.name} has elements 0 to {self.count - 1}")
+        return step * self.element.size
+
+    def write(self, value: object, out: bytearray, at: int, field: str) -> None:
+        data = raw_bytes(value, self.size, field)
+        if data is not None:
+            out[at : at + self.size] = data
+            return
+        if isinstance(value, str):
+            value = self._split(value.strip(), field)
+        if not isinstance(value, list | tuple):
+            raise BtfValueError(
+                field, f"{value!r} is not a value of {self.name}: {self.accepts} is due"
+            )
+        if len(value) > self.count:
+            raise BtfValueError(
+                field, f"{len(value)} elements were given, {self.name} takes {self.count}"
+            )
+        for index, element in enumerate(value):
+            self.element.write(
+                element, out, at + index * self.element.size, f"{field}[{index}]"
+            )
+
+    def _split(self, text: str, field: str) -> object:
+        if (
+            self.element.size == 1
+            and self.size in (4, 16)
+            and text.count(".") + text.count(":") > 1
+        ):
+            return list(RawBytes(self.name, self.size).read(text, field))
+        if text[:2] in ('["', "[{", "[[") and (parsed := _json(text)) is not None:
+            return parsed
+        inner = inside(text, "[", field)
+        return list(items(text if inner is None else inner, field))
+
+
+def _json(text: str) -> object:
+    try:
+        parsed: object = json.loads(text)
+    except ValueError:
+        return None
+    return parsed
+
+
+def _join(field: str, name: str) -> str:
+    return f"{field}.{name}" if field else name
