@@ -1,38 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPUs, and what they mean for the size of per-CPU values."""
+"""How large values of per-CPU maps are."""
 
 from __future__ import annotations
 
 import functools
 
+from bpfd.kernel import host
 from bpfd.kernel.constants import PERCPU_MAP_TYPES
 from bpfd.kernel.info import MapInfo
-
-
-def parse_cpu_list(text: str) -> list[int]:
-    """CPU numbers of a list as sysfs writes it: "0-3,8"."""
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        if part:
-            first, _, last = part.partition("-")
-            cpus.extend(range(int(first), int(last or first) + 1))
-    return cpus
-
-
-def _read(name: str) -> list[int]:
-    with open(f"/sys/devices/system/cpu/{name}") as file:
-        return parse_cpu_list(file.read())
 
 
 @functools.cache
 def possible_count() -> int:
     """Number of possible CPUs: values of per-CPU maps have one slot for each."""
-    return max(_read("possible")) + 1
-
-
-def online() -> list[int]:
-    """Numbers of the online CPUs, read anew: they come and go."""
-    return _read("online")
+    return max(host.cpu_list(host.read_text("/sys/devices/system/cpu/possible"))) + 1
 
 
 def percpu_stride(info: MapInfo) -> int:

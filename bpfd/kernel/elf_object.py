@@ -53,6 +53,10 @@ def load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel = never)
     with ExitStack() as stack, Messages() as lines:
         handle = _open(name, elf, options, stack, lines)
         logs = _configure(handle, options, stack)
+        if options.inspect is not None:
+            types = {name: kind for name, (kind, _) in _types(handle).items()}
+            options.inspect({name: types[name] for name in types if name in logs})
+        pins = _fresh_pins(handle)
         if cancelled():
             raise Cancelled
         result = library().bpf_object__load(handle)
@@ -62,7 +66,7 @@ def load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel = never)
             failed = rejection.failed_program(lines)
             text = logs[failed].text() if failed in logs else ""
             raise rejection.explain(-result, lines, failed, text, _types(handle))
-        loaded = _collect(handle, options)
+        loaded = _collect(handle, options, pins)
         loaded.warnings = [line.removeprefix("libbpf: ") for line in lines]
         if options.log_level:
             loaded.logs = [
@@ -90,10 +94,7 @@ def map_names(name: str, elf: bytes) -> dict[str, bool]:
     with ExitStack() as stack, Messages() as lines:
         handle = _open(name, elf, LoadOptions(), stack, lines)
         lib = library()
-        return {
-            lib.bpf_map__name(item).decode(): bool(lib.bpf_map__is_internal(item))
-            for item in _maps(handle)
-        }
+        return {_map_name(item): bool(lib.bpf_map__is_internal(item)) for item in _maps(handle)}
 
 
 def _open(
@@ -128,6 +129,13 @@ def _maps(handle: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
         item = library().bpf_object__next_map(handle, item)
 
 
+def _map_name(item: ctypes.c_void_p) -> str:
+    """Full name; maps of variables by their section (libbpf puts the object's before it)."""
+    lib = library()
+    name: str = lib.bpf_map__name(item).decode()
+    return name[name.find(".") :] if lib.bpf_map__is_internal(item) and "." in name else name
+
+
 def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
     lib = library()
     return {
@@ -144,7 +152,7 @@ def _configure(
 ) -> dict[str, _Log]:
     lib = library()
     programs = {lib.bpf_program__name(item).decode(): item for item in _programs(handle)}
-    maps = {lib.bpf_map__name(item).decode(): item for item in _maps(handle)}
+    maps = {_map_name(item): item for item in _maps(handle)}
     _known("options.programs", "program", options.programs, programs)
     _known("options.maps", "map", options.maps, maps)
     _configure_programs(programs, options)
@@ -256,7 +264,17 @@ def _write_constants(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> 
         ctypes.memmove(start + constant.offset, constant.value, len(constant.value))
 
 
-def _collect(handle: ctypes.c_void_p, options: LoadOptions) -> Loaded:
+def _fresh_pins(handle: ctypes.c_void_p) -> dict[str, str]:
+    """Paths that libbpf will pin maps under, of those that are not there yet."""
+    lib = library()
+    return {
+        _map_name(item): os.fsdecode(path)
+        for item in _maps(handle)
+        if (path := lib.bpf_map__pin_path(item)) and not os.path.lexists(path)
+    }
+
+
+def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]) -> Loaded:
     """Own file descriptors of everything, so that libbpf's object can go."""
     lib = library()
     loaded = Loaded()
@@ -265,7 +283,7 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions) -> Loaded:
             fd = lib.bpf_map__fd(item)
             if fd < 0:
                 continue
-            name = lib.bpf_map__name(item).decode()
+            name = _map_name(item)
             setting = options.maps.get(name)
             info = map_info(fd)
             loaded.maps[name] = LoadedMap(
@@ -274,6 +292,7 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions) -> Loaded:
                 info.id,
                 info.type,
                 reused=setting is not None and setting.reuse_fd is not None,
+                pinned=pins.get(name, ""),
             )
         for item in _programs(handle):
             fd = lib.bpf_program__fd(item)

@@ -31,21 +31,34 @@ class Holder:
 
 def processes(kind: str, number: int) -> list[Holder]:
     """Processes that hold an fd of the program, link or map with this id."""
-    return [
-        Holder(pid, _comm(pid)) for pid, fds in _bpf_fds(kind) if _has(pid, fds, kind, number)
-    ]
+    return all_processes(kind).get(number, [])
+
+
+def all_processes(kind: str) -> dict[int, list[Holder]]:
+    """Processes by the id of what they hold an fd of, each once."""
+    found: dict[int, list[Holder]] = {}
+    for pid, fds in _bpf_fds(kind):
+        for number in {_id(f"/proc/{pid}/fdinfo/{fd}", kind) for fd in fds} - {0}:
+            found.setdefault(number, []).append(Holder(pid, _comm(pid)))
+    return found
 
 
 def pins(kind: str, number: int) -> list[str]:
     """Paths in bpffs under which the program, link or map with this id is pinned."""
-    found = []
+    return all_pins(kind).get(number, [])
+
+
+def all_pins(kind: str) -> dict[int, list[str]]:
+    """Paths in every bpffs by the id of what is pinned there."""
+    found: dict[int, list[str]] = {}
     for top in {each.path for each in mounts.mounts() if each.type == "bpf"}:
         for folder, _, files in os.walk(top):
             for name in files:
                 path = f"{folder}/{name}"
-                if _pinned(path) == (kind, number):
-                    found.append(path)
-    return sorted(found)
+                what, number = _pinned(path)
+                if what == kind:
+                    found.setdefault(number, []).append(path)
+    return {number: sorted(paths) for number, paths in found.items()}
 
 
 def _bpf_fds(kind: str) -> Iterator[tuple[int, list[str]]]:
@@ -61,10 +74,6 @@ def _bpf_fds(kind: str) -> Iterator[tuple[int, list[str]]]:
             pass  # ended meanwhile, or not ours to look at
         if fds:
             yield int(pid), fds
-
-
-def _has(pid: int, fds: list[str], kind: str, number: int) -> bool:
-    return any(_id(f"/proc/{pid}/fdinfo/{fd}", kind) == number for fd in fds)
 
 
 def _id(path: str, kind: str) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,6 +58,8 @@ class LoadOptions:
     pin_by_name: bool = True
     """Maps declared with LIBBPF_PIN_BY_NAME are pinned under `pin_root`."""
     pin_root: str = "/sys/fs/bpf"
+    inspect: Callable[[dict[str, int]], None] | None = None
+    """Called with the program types by name before anything is loaded; may raise."""
 
 
 @dataclass
@@ -102,14 +105,19 @@ class Loaded:
     logs: list[ProgramLog] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def unpin(self) -> None:
+        """Removes the pins that the load made outside the daemon's own tree."""
+        for loaded_map in self.maps.values():
+            if loaded_map.pinned:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(loaded_map.pinned)
+
     def close(self) -> None:
-        """Closes every fd in the reverse order of opening."""
+        """Closes every fd in the reverse order of opening; what is pinned stays."""
         for program in reversed(self.programs.values()):
             os.close(program.fd)
         for loaded_map in reversed(self.maps.values()):
             os.close(loaded_map.fd)
-            if loaded_map.pinned and os.path.lexists(loaded_map.pinned):
-                os.unlink(loaded_map.pinned)
         self.programs.clear()
         self.maps.clear()
 

@@ -633,6 +633,7 @@ class ObjectMap(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     REUSED_FIELD_NUMBER: _builtins.int
+    PIN_PATH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Full name in the object."""
     id: _builtins.int
@@ -640,6 +641,10 @@ class ObjectMap(_message.Message):
     type: _common_pb2.MapType.ValueType
     reused: _builtins.bool
     """It existed before the object was loaded."""
+    pin_path: _builtins.str
+    """Where the load pinned it besides the daemon's own pins (LIBBPF_PIN_BY_NAME or
+    MapSetting.pin_path); removed with the object.
+    """
     def __init__(
         self,
         *,
@@ -647,10 +652,11 @@ class ObjectMap(_message.Message):
         id: _builtins.int = ...,
         type: _common_pb2.MapType.ValueType = ...,
         reused: _builtins.bool = ...,
+        pin_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "reused", b"reused", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "pin_path", b"pin_path", "reused", b"reused", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

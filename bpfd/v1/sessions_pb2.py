@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62pfd/v1/sessions.proto\x12\x07\x62pfd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x12OpenSessionRequest\x12\r\n\x05label\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06resume\x18\x03 \x01(\t\"m\n\x0cSessionEvent\x12(\n\x06opened\x18\x01 \x01(\x0b\x32\x16.bpfd.v1.SessionOpenedH\x00\x12*\n\x07\x63losing\x18\x02 \x01(\x0b\x32\x17.bpfd.v1.SessionClosingH\x00\x42\x07\n\x05\x65vent\"O\n\rSessionOpened\x12\x0f\n\x07session\x18\x01 \x01(\t\x12-\n\topened_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\" \n\x0eSessionClosing\x12\x0e\n\x06reason\x18\x01 \x01(\t2H\n\x08Sessions\x12<\n\x04Open\x12\x1b.bpfd.v1.OpenSessionRequest\x1a\x15.bpfd.v1.SessionEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62pfd/v1/sessions.proto\x12\x07\x62pfd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x12OpenSessionRequest\x12\r\n\x05label\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06resume\x18\x03 \x01(\t\"m\n\x0cSessionEvent\x12(\n\x06opened\x18\x01 \x01(\x0b\x32\x16.bpfd.v1.SessionOpenedH\x00\x12*\n\x07\x63losing\x18\x02 \x01(\x0b\x32\x17.bpfd.v1.SessionClosingH\x00\x42\x07\n\x05\x65vent\"O\n\rSessionOpened\x12\x0f\n\x07session\x18\x01 \x01(\t\x12-\n\topened_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\" \n\x0eSessionClosing\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"\x16\n\x14\x43loseSessionResponse2\x8e\x01\n\x08Sessions\x12<\n\x04Open\x12\x1b.bpfd.v1.OpenSessionRequest\x1a\x15.bpfd.v1.SessionEvent0\x01\x12\x44\n\x05\x43lose\x12\x1c.bpfd.v1.CloseSessionRequest\x1a\x1d.bpfd.v1.CloseSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONOPENED']._serialized_end=385
   _globals['_SESSIONCLOSING']._serialized_start=387
   _globals['_SESSIONCLOSING']._serialized_end=419
-  _globals['_SESSIONS']._serialized_start=421
-  _globals['_SESSIONS']._serialized_end=493
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=421
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=459
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=461
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=483
+  _globals['_SESSIONS']._serialized_start=486
+  _globals['_SESSIONS']._serialized_end=628
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class SessionsStub:
                 request_serializer=bpfd_dot_v1_dot_sessions__pb2.OpenSessionRequest.SerializeToString,
                 response_deserializer=bpfd_dot_v1_dot_sessions__pb2.SessionEvent.FromString,
                 _registered_method=True)
+        self.Close = channel.unary_unary(
+                '/bpfd.v1.Sessions/Close',
+                request_serializer=bpfd_dot_v1_dot_sessions__pb2.CloseSessionRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_sessions__pb2.CloseSessionResponse.FromString,
+                _registered_method=True)
 
 
 class SessionsServicer:
@@ -55,6 +60,13 @@ class SessionsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Close(self, request, context):
+        """Ends a session now; answers when all that it owned is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +74,11 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.Open,
                     request_deserializer=bpfd_dot_v1_dot_sessions__pb2.OpenSessionRequest.FromString,
                     response_serializer=bpfd_dot_v1_dot_sessions__pb2.SessionEvent.SerializeToString,
+            ),
+            'Close': grpc.unary_unary_rpc_method_handler(
+                    servicer.Close,
+                    request_deserializer=bpfd_dot_v1_dot_sessions__pb2.CloseSessionRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_sessions__pb2.CloseSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +109,33 @@ class Sessions:
             '/bpfd.v1.Sessions/Open',
             bpfd_dot_v1_dot_sessions__pb2.OpenSessionRequest.SerializeToString,
             bpfd_dot_v1_dot_sessions__pb2.SessionEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Close(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bpfd.v1.Sessions/Close',
+            bpfd_dot_v1_dot_sessions__pb2.CloseSessionRequest.SerializeToString,
+            bpfd_dot_v1_dot_sessions__pb2.CloseSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,8 @@ class SessionsStub:
     whatever reason, the session ends after its grace period: links are detached,
     programs and maps closed, in the reverse order of their opening.
     """
+    Close: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.CloseSessionRequest, _sessions_pb2.CloseSessionResponse]
+    """Ends a session now; answers when all that it owned is gone."""
 
 @_typing.type_check_only
 class SessionsAsyncStub(SessionsStub):
@@ -49,6 +51,8 @@ class SessionsAsyncStub(SessionsStub):
     whatever reason, the session ends after its grace period: links are detached,
     programs and maps closed, in the reverse order of their opening.
     """
+    Close: _aio.UnaryUnaryMultiCallable[_sessions_pb2.CloseSessionRequest, _sessions_pb2.CloseSessionResponse]  # type: ignore[assignment]
+    """Ends a session now; answers when all that it owned is gone."""
 
 class SessionsServicer(metaclass=_abc_1.ABCMeta):
     """A session owns what a client loads and attaches for the time it is there."""
@@ -63,5 +67,13 @@ class SessionsServicer(metaclass=_abc_1.ABCMeta):
         whatever reason, the session ends after its grace period: links are detached,
         programs and maps closed, in the reverse order of their opening.
         """
+
+    @_abc_1.abstractmethod
+    def Close(
+        self,
+        request: _sessions_pb2.CloseSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.CloseSessionResponse, _abc.Awaitable[_sessions_pb2.CloseSessionResponse]]:
+        """Ends a session now; answers when all that it owned is gone."""
 
 def add_SessionsServicer_to_server(servicer: SessionsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a daemon does first: finish or undo what a killed one left, take over its pins."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+
+from bpfd.attach import adopt
+from bpfd.attach.attachment import Program
+from bpfd.kernel import syscall
+from bpfd.kernel.info import LinkInfo, link_info, map_info, prog_info
+from bpfd.kernel.load_options import Loaded, LoadedMap, LoadedProgram
+from bpfd.links import Links
+from bpfd.registry import HeldObject, Registry
+from bpfd.store import Found, Store
+from bpfd.v1 import objects_pb2
+
+_log = logging.getLogger("bpfd.adoption")
+
+
+def take_over(registry: Registry, store: Store, links: Links) -> None:
+    """Brings registry, pins and kernel into agreement. Traffic does not notice."""
+    for name in store.replacements():
+        _settle_replacement(store, name)
+    store.clear()
+    notes: dict[str, tuple[str, objects_pb2.Link]] = {}
+    for found in store.find():
+        held = _object(found)
+        if held is None:
+            _log.warning("object %s has no pin that can be opened; removed", found.name)
+            store.remove(found.name)
+            continue
+        registry.objects[held.name] = held
+        known = {link.name: link for link in (found.note.links if found.note else ())}
+        notes |= {name: (held.name, link) for name, link in known.items()}
+        for name, paths in found.links.items():
+            _link(links, held, name, paths, known.get(name))
+    links.settle_journal(notes)
+    for held in registry.objects.values():
+        store.note(registry.message(held))
+        _log.info("adopted object %s", held.name)
+
+
+def _settle_replacement(store: Store, name: str) -> None:
+    """Forward when a link already runs the new version or the old one is gone; else back."""
+    old, new = store.find_object(name), store.find_replacement(name)
+    held = _object(new)
+    programs = {item.id: item for item in held.loaded.programs.values()} if held else {}
+    running = {info.prog_id for paths in old.links.values() for info in _link_infos(paths)}
+    forward = held is not None and (
+        not old.programs or bool(new.links) or bool(running & set(programs))
+    )
+    if held is not None and forward:
+        _log.warning("finishing the replacement of object %s", name)
+        for paths in old.links.values():
+            _move_to(held, old, paths)
+        store.finish_replacement(name)
+    else:
+        _log.warning("undoing the replacement of object %s", name)
+        store.drop_replacement(name)
+    if held is not None:
+        held.loaded.close()
+
+
+def _move_to(held: HeldObject, old: Found, paths: list[str]) -> None:
+    """Puts the new program into a link that still runs the old one."""
+    names = {}
+    for name, path in old.programs.items():
+        fd = syscall.obj_get(path)
+        names[prog_info(fd).id] = name
+        os.close(fd)
+    for path in paths:
+        fd = syscall.obj_get(path)
+        try:
+            program = held.loaded.programs.get(names.get(link_info(fd).prog_id, ""))
+            if program is not None:
+                adopt.adopt([os.dup(fd)]).update(
+                    Program(
+                        program.fd,
+                        program.id,
+                        program.name,
+                        program.type,
+                        program.expected_attach_type,
+                    )
+                )
+        finally:
+            os.close(fd)
+
+
+def _object(found: Found) -> HeldObject | None:
+    loaded = Loaded()
+    note = found.note or objects_pb2.Object()
+    noted_programs = {item.name: item for item in note.programs}
+    noted_maps = {item.name: item for item in note.maps}
+    for name, path in found.maps.items():
+        fd = _open(path)
+        if fd is not None:
+            info, said = map_info(fd), noted_maps.get(name, objects_pb2.ObjectMap())
+            loaded.maps[name] = LoadedMap(
+                name, fd, info.id, info.type, said.reused, said.pin_path
+            )
+    for name, path in found.programs.items():
+        fd = _open(path)
+        if fd is not None:
+            program = noted_programs.get(name, objects_pb2.ObjectProgram())
+            details = prog_info(fd)
+            loaded.programs[name] = LoadedProgram(
+                name,
+                fd,
+                details.id,
+                details.type,
+                program.expected_attach_type,
+                program.section,
+            )
+    if not loaded.maps and not loaded.programs:
+        return None
+    held = HeldObject(found.name, None, loaded)
+    if note.HasField("loaded_at"):
+        held.loaded_at = note.loaded_at.ToNanoseconds() / 1e9
+    return held
+
+
+def _open(path: str) -> int | None:
+    try:
+        return syscall.obj_get(path)
+    except OSError as error:
+        _log.warning("%s cannot be opened: %s", path, error.strerror)
+        return None
+
+
+def _link_infos(paths: Iterable[str]) -> list[LinkInfo]:
+    found = []
+    for path in paths:
+        fd = _open(path)
+        if fd is not None:
+            found.append(link_info(fd))
+            os.close(fd)
+    return found
+
+
+def _link(
+    links: Links,
+    held: HeldObject,
+    name: str,
+    paths: list[str],
+    note: objects_pb2.Link | None,
+) -> None:
+    fds = [fd for path in paths if (fd := _open(path)) is not None]
+    if not fds:
+        return
+    point = note.point if note is not None else adopt.find_point(fds)
+    attachment = adopt.adopt(fds, point)
+    program_id = link_info(fds[0]).prog_id
+    message = objects_pb2.Link(name=name, program_id=program_id)
+    if note is not None:
+        message.CopyFrom(note)
+        message.program_id = program_id
+    else:
+        message.point.CopyFrom(point)
+    for program in held.loaded.programs.values():
+        if program.id == program_id:
+            message.program = program.name
+    links.adopt(held.name, message, attachment)

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attaching, exchanging and detaching: links with their owners."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from bpfd import attach
+from bpfd.attach.attachment import Attachment, Program
+from bpfd.attach.attachment import Journal as JournalEntry
+from bpfd.attach.clsact import ClsactAttachment, ClsactJournal
+from bpfd.attach.tc import HOOK as TC_HOOK
+from bpfd.errors import (
+    BpfdError,
+    InvalidArgument,
+    KernelError,
+    LeaseExpired,
+    NotFound,
+    NotSupported,
+)
+from bpfd.kernel.info import link_info
+from bpfd.kernel.load_options import Cancel, Cancelled
+from bpfd.registry import HeldLink, Registry
+from bpfd.sessions import Sessions
+from bpfd.store import Journal, Store
+from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
+
+_log = logging.getLogger("bpfd.links")
+
+
+def session_of(lifetime: common_pb2.Lifetime, sessions: Sessions) -> str | None:
+    """The session that a lifetime names; None: pinned. Raises InvalidArgument, LeaseExpired."""
+    match lifetime.WhichOneof("kind"):
+        case "session":
+            sessions.require(lifetime.session)
+            return lifetime.session
+        case "pinned":
+            return None
+        case _:
+            raise InvalidArgument("lifetime", "say who owns it: a session, or pinned")
+
+
+def kernel_ids(attachment: Attachment) -> list[int]:
+    """Kernel link ids behind an attachment; none where the hook has no links."""
+    found = []
+    for fd in attachment.fds if attachment.pinnable else ():
+        try:
+            found.append(link_info(fd).id)
+        except OSError:
+            continue
+    return found
+
+
+class Links:
+    """All links of a daemon. Every method may be called from any thread."""
+
+    def __init__(
+        self, registry: Registry, store: Store, journal: Journal, sessions: Sessions
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._journal = journal
+        self._sessions = sessions
+
+    def attach(
+        self,
+        request: links_pb2.AttachRequest,
+        cancelled: Cancel,
+        inspect: Callable[[Program], None],
+    ) -> objects_pb2.Link:
+        """Attaches a program; `inspect` may refuse it before anything is touched."""
+        with self._registry.program(request.program) as (program, owner):
+            inspect(program)
+            session = self._lifetime(request, owner)
+            with self._registry.reserve_link(request.name, owner, program.name) as name:
+                attachment = self._attach(name, session, program, request.point)
+                try:
+                    if cancelled():
+                        raise Cancelled
+                    return self._keep(name, owner, program, request.point, session, attachment)
+                except BaseException:
+                    self._close(name, attachment)
+                    raise
+
+    def _attach(
+        self,
+        name: str,
+        session: str | None,
+        program: Program,
+        point: attach_pb2.AttachPoint,
+    ) -> Attachment:
+        plan = attach.plan(program, point)
+        if plan is None:
+            return attach.attach(program, point)
+        self._write(name, session, plan)
+        try:
+            return attach.attach(program, point, plan)
+        except BaseException:
+            self._journal.remove(name)
+            raise
+
+    def _write(self, name: str, session: str | None, entry: JournalEntry) -> None:
+        note = {"session": session is not None, "undo": entry.to_json()}
+        try:
+            self._journal.write(name, json.dumps(note).encode())
+        except OSError as error:
+            raise KernelError(f"writing the journal of {name}", error.errno or 0) from None
+
+    def _lifetime(self, request: links_pb2.AttachRequest, owner: str) -> str | None:
+        owner_session = self._registry.object(owner).session if owner else None
+        if request.HasField("lifetime"):
+            session = session_of(request.lifetime, self._sessions)
+        elif owner:
+            session = owner_session
+        else:
+            raise InvalidArgument("lifetime", "say who owns the link of a foreign program")
+        if session is None and not owner:
+            raise InvalidArgument(
+                "lifetime",
+                "only links of this daemon's objects outlive their session; the program "
+                "belongs to none",
+            )
+        if session is None and owner_session is not None:
+            raise InvalidArgument("lifetime", f"object {owner} ends with its session")
+        return session
+
+    def _keep(
+        self,
+        name: str,
+        owner: str,
+        program: Program,
+        point: attach_pb2.AttachPoint,
+        session: str | None,
+        attachment: Attachment,
+    ) -> objects_pb2.Link:
+        held = HeldLink(
+            name,
+            owner,
+            program.name,
+            program.id,
+            point,
+            session,
+            attachment,
+            kernel_ids(attachment),
+        )
+        if session is None and attachment.fds:
+            self._pin(held)
+        with self._registry.lock:
+            gone = session is not None and not self._sessions.alive(session)
+            if gone or (owner and owner not in self._registry.objects):
+                if session is None:
+                    self._store.remove_link(owner, name)
+                raise LeaseExpired(session or "") if gone else NotFound("object", owner)
+            self._registry.links[name] = held
+        self._note(owner)
+        return held.message()
+
+    def _pin(self, held: HeldLink) -> None:
+        if not held.attachment.pinnable:
+            raise NotSupported(
+                f"{held.attachment.hook.name} links that outlive the daemon",
+                since="5.15",
+                needs="a session as owner: this kernel has no link for that hook",
+            )
+        try:
+            self._store.add_link(held.owner, held.name, held.attachment.fds)
+        except OSError as error:
+            raise KernelError(f"pinning link {held.name}", error.errno or 0) from None
+
+    def _note(self, owner: str) -> None:
+        """Brings the note of a pinned object up to date."""
+        with self._registry.lock:
+            held = self._registry.objects.get(owner)
+            if held is not None and held.session is None:
+                self._store.note(self._registry.message(held))
+
+    def update(
+        self, request: links_pb2.UpdateLinkRequest, inspect: Callable[[Program], None]
+    ) -> links_pb2.UpdateLinkResponse:
+        """Exchanges the program of a link; the link then belongs to that program's object."""
+        link = self._registry.link(request.name)
+        with self._registry.program(request.program) as (program, owner), link.lock:
+            inspect(program)
+            if request.expected_program_id not in (0, link.program_id):
+                raise InvalidArgument(
+                    "expected_program_id",
+                    f"link {link.name} runs program {link.program_id}",
+                )
+            new_session = self._registry.object(owner).session if owner else None
+            if link.session is None and (not owner or new_session is not None):
+                raise InvalidArgument(
+                    "program", f"link {link.name} is pinned, and the program's object is not"
+                )
+            old_program = link.program_id
+            method = self.exchange(link, program)
+            if owner and owner != link.owner:
+                self._move(link, owner)
+            self._note(link.owner)
+            return links_pb2.UpdateLinkResponse(
+                link=link.message(), method=method, old_program_id=old_program
+            )
+
+    def exchange(self, link: HeldLink, program: Program) -> links_pb2.UpdateMethod.ValueType:
+        """Another program into a held link, pins included; the link's lock is held."""
+        attachment = link.attachment
+        if isinstance(attachment, ClsactAttachment):
+            self._write(link.name, link.session, attachment.journal_for(program))
+        method = attachment.update(program)
+        if attachment.journal is not None:
+            self._write(link.name, link.session, attachment.journal)
+        link.program, link.program_id = program.name, program.id
+        if method == links_pb2.UPDATE_METHOD_OVERLAP and link.attachment.fds:
+            link.link_ids = kernel_ids(link.attachment)
+            if link.session is None:
+                try:
+                    self._store.replace_link(link.owner, link.name, link.attachment.fds)
+                except OSError as error:
+                    raise KernelError(f"pinning link {link.name}", error.errno or 0) from None
+        return method
+
+    def _move(self, link: HeldLink, owner: str) -> None:
+        old, link.owner = link.owner, owner
+        if link.session is None and link.attachment.fds:
+            try:
+                self._store.move_link(old, owner, link.name)
+            except OSError as error:
+                raise KernelError(f"moving the pin of {link.name}", error.errno or 0) from None
+        self._note(old)
+
+    def undo_attach(self, link: objects_pb2.Link) -> None:
+        """Takes back an attach whose caller has gone."""
+        held = self._registry.links.get(link.name)
+        if held is not None:
+            self.remove(held)
+
+    def detach(
+        self, request: links_pb2.DetachRequest, inspect: Callable[[dict[str, int]], None]
+    ) -> objects_pb2.Link:
+        """Detaches a link by name or kernel id; `inspect` may refuse its program."""
+        if request.WhichOneof("link") == "link_id":
+            with self._registry.lock:
+                held = [
+                    each
+                    for each in self._registry.links.values()
+                    if request.link_id in each.link_ids
+                ]
+            if not held:
+                raise NotFound(
+                    "link of this daemon",
+                    f"id {request.link_id}",
+                    hint="links of others are theirs to detach",
+                )
+            link = held[0]
+        else:
+            link = self._registry.link(request.name)
+        inspect({link.program: min(link.attachment.hook.types)})
+        self.remove(link)
+        self._note(link.owner)
+        return link.message()
+
+    def remove(self, link: HeldLink) -> None:
+        """Unpins and detaches; a second call does nothing."""
+        with link.lock:
+            with self._registry.lock:
+                if self._registry.links.get(link.name) is not link:
+                    return
+                del self._registry.links[link.name]
+            if link.session is None:
+                self._store.remove_link(link.owner, link.name)
+            self._close(link.name, link.attachment)
+
+    def _close(self, name: str, attachment: Attachment) -> None:
+        try:
+            attachment.close()
+        except BpfdError:
+            _log.exception("detaching %s", name)
+        if attachment.journal is not None:
+            self._journal.remove(name)
+
+    def list(self) -> list[objects_pb2.Link]:
+        """Every link of this daemon, in the order of attaching."""
+        with self._registry.lock:
+            return [link.message() for link in self._registry.links.values()]
+
+    def adopt(self, owner: str, note: objects_pb2.Link, attachment: Attachment) -> HeldLink:
+        """Takes over a pinned link of an earlier daemon."""
+        held = HeldLink(
+            note.name,
+            owner,
+            note.program,
+            note.program_id,
+            note.point,
+            None,
+            attachment,
+            kernel_ids(attachment),
+        )
+        if note.HasField("attached_at"):
+            held.attached_at = note.attached_at.ToNanoseconds() / 1e9
+        with self._registry.lock:
+            self._registry.links[held.name] = held
+        return held
+
+    def settle_journal(self, notes: dict[str, tuple[str, objects_pb2.Link]]) -> None:
+        """After a daemon was killed: takes over filters of pinned objects, undoes the rest.
+
+        `notes` are the (object, link) that pinned objects had, by the link's name.
+        """
+        for name, data in self._journal.entries().items():
+            try:
+                entry = json.loads(data)
+                journal = ClsactJournal.from_json(entry["undo"])
+                keep = None
+                if not entry["session"] and name in notes:
+                    keep = journal.adopt(TC_HOOK)
+                if keep is not None:
+                    self.adopt(*notes[name], keep)
+                else:
+                    journal.undo()
+                    self._journal.remove(name)
+            except (ValueError, KeyError, TypeError, BpfdError):
+                _log.exception("settling what was left of link %s", name)

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading, replacing, unloading, and taking over what an earlier daemon had pinned."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+
+from bpfd import adoption, load_request, spec, work
+from bpfd.attach.attachment import Program
+from bpfd.errors import InvalidArgument, KernelError, VerifierRejected
+from bpfd.kernel import elf_object
+from bpfd.kernel.load_options import (
+    Cancel,
+    Cancelled,
+    Loaded,
+    LoadOptions,
+    MapSetting,
+    ProgramSetting,
+)
+from bpfd.links import Links, session_of
+from bpfd.registry import HeldObject, Registry
+from bpfd.sessions import Sessions
+from bpfd.store import Journal, Store
+from bpfd.v1 import common_pb2, objects_pb2
+
+Inspect = Callable[[dict[str, int]], None]
+"""Looks at program types by name before anything is loaded; may raise."""
+
+
+class Objects:
+    """Every object and link of a daemon. Methods block; call them from worker threads."""
+
+    def __init__(self, bpffs_dir: str, state_dir: str, sessions: Sessions) -> None:
+        self.registry = Registry()
+        self._bpffs = bpffs_dir
+        self._sessions = sessions
+        self._store = Store(bpffs_dir, state_dir)
+        self.links = Links(self.registry, self._store, Journal(state_dir), sessions)
+        self.on_unload: list[Callable[[set[int]], None]] = []
+        """Told the kernel ids of maps that this daemon lets go, before it does."""
+        sessions.on_end.append(self._session_ended)
+
+    def take_over(self) -> None:
+        """Settles what an earlier daemon left, and adopts what it had pinned."""
+        adoption.take_over(self.registry, self._store, self.links)
+
+    def map_fd(self, ref: common_pb2.MapRef) -> AbstractContextManager[int]:
+        """An fd of a map, for the time of the `with`. Raises NotFound."""
+        return self.registry.map_fd(ref)
+
+    def program_fd(
+        self, ref: common_pb2.ProgramRef
+    ) -> AbstractContextManager[tuple[Program, str]]:
+        """A program and its object, for the time of the `with`. Raises NotFound."""
+        return self.registry.program(ref)
+
+    def member_of_map(self, number: int) -> tuple[str, str] | None:
+        """(object, full name) of a map of this daemon by kernel id."""
+        return self.registry.member_of_map(number)
+
+    def load(
+        self, request: objects_pb2.LoadRequest, cancelled: Cancel, inspect: Inspect
+    ) -> objects_pb2.LoadResponse:
+        """Loads a new object, or the next version of one. All or nothing."""
+        load_request.check_source(request)
+        session = session_of(request.lifetime, self._sessions)
+        with self.registry.reserve(request.name, replace=request.replace):
+            old = self.registry.objects.get(request.name)
+            if old is None:
+                return self._load_new(request, session, cancelled, inspect)
+            return self._replace(old, request, session, cancelled, inspect)
+
+    def _load(
+        self,
+        request: objects_pb2.LoadRequest | objects_pb2.VerifyRequest,
+        name: str,
+        cancelled: Cancel,
+        adjust: Callable[[LoadOptions], LoadOptions],
+    ) -> Loaded:
+        with ExitStack() as stack:
+            options = adjust(
+                load_request.options(
+                    request.options, self.registry, stack, pin_root=self._bpffs
+                )
+            )
+            if request.WhichOneof("source") == "elf":
+                return elf_object.load(name, request.elf, options, cancelled)
+            if options.inspect is not None:
+                options.inspect({item.name: item.type for item in request.spec.programs})
+
+            def program_fd(ref: common_pb2.ProgramRef) -> int:
+                return stack.enter_context(self.registry.program(ref))[0].fd
+
+            def map_fd(ref: common_pb2.MapRef) -> int:
+                return stack.enter_context(self.registry.map_fd(ref))
+
+            return spec.load(request.spec, options, map_fd, program_fd, cancelled)
+
+    def _load_new(
+        self,
+        request: objects_pb2.LoadRequest,
+        session: str | None,
+        cancelled: Cancel,
+        inspect: Inspect,
+    ) -> objects_pb2.LoadResponse:
+        def adjust(options: LoadOptions) -> LoadOptions:
+            return dataclasses.replace(options, inspect=inspect, pin_by_name=session is None)
+
+        loaded = self._load(request, request.name, cancelled, adjust)
+        held = HeldObject(request.name, session, loaded)
+        held.label = self._sessions.label(session) if session else ""
+        try:
+            if cancelled():
+                raise Cancelled
+            if session is None:
+                self._pin(held)
+            with self.registry.lock:
+                if session is not None:
+                    self._sessions.require(session)
+                self.registry.objects[held.name] = held
+        except BaseException:
+            loaded.unpin()
+            loaded.close()
+            raise
+        return _response(self.registry.message(held), loaded)
+
+    def _pin(self, held: HeldObject) -> None:
+        try:
+            self._store.add(held.name, held.loaded, self.registry.message(held))
+        except OSError as error:
+            raise KernelError(f"pinning object {held.name}", error.errno or 0) from None
+
+    def _replace(
+        self,
+        old: HeldObject,
+        request: objects_pb2.LoadRequest,
+        session: str | None,
+        cancelled: Cancel,
+        inspect: Inspect,
+    ) -> objects_pb2.LoadResponse:
+        if old.session != session:
+            raise InvalidArgument("lifetime", f"object {old.name} has another owner")
+        links = self.registry.links_of(old.name)
+
+        def check(types: dict[str, int]) -> None:
+            inspect(types)
+            for link in links:
+                if link.program not in types:
+                    raise InvalidArgument(
+                        "source",
+                        f"link {link.name} runs program {link.program}, which the new object "
+                        "does not have; detach it first",
+                    )
+
+        with ExitStack() as stack:
+            reuse = self._maps_to_keep(old, request, stack)
+
+            def adjust(options: LoadOptions) -> LoadOptions:
+                maps = {
+                    name: MapSetting(reuse_fd=fd)
+                    for name, fd in reuse.items()
+                    if name not in options.maps
+                }
+                return dataclasses.replace(
+                    options,
+                    inspect=check,
+                    pin_by_name=session is None,
+                    maps={**maps, **options.maps},
+                )
+
+            loaded = self._load(request, request.name, cancelled, adjust)
+        return self._put_in_place(old, loaded, cancelled)
+
+    def _maps_to_keep(
+        self, old: HeldObject, request: objects_pb2.LoadRequest, stack: ExitStack
+    ) -> dict[str, int]:
+        """Maps of the old version that the new one has too; not those of variables."""
+        if request.WhichOneof("source") == "elf":
+            names = elf_object.map_names(request.name, request.elf)
+            wanted = {name for name, internal in names.items() if not internal}
+        else:
+            wanted = {item.name for item in request.spec.maps}
+        reuse = {}
+        with self.registry.lock:
+            for name, item in old.loaded.maps.items():
+                if name in wanted:
+                    reuse[name] = os.dup(item.fd)
+                    stack.callback(os.close, reuse[name])
+        return reuse
+
+    def _put_in_place(
+        self, old: HeldObject, loaded: Loaded, cancelled: Cancel
+    ) -> objects_pb2.LoadResponse:
+        """Moves the links to the new programs, then drops the old version."""
+        moved = []
+        before = old.loaded
+        try:
+            if cancelled():
+                raise Cancelled
+            if old.session is None:
+                self._stage(old.name, loaded)
+            for link in self.registry.links_of(old.name):
+                with link.lock:
+                    self.links.exchange(link, _program(loaded, link.program))
+                moved.append(link)
+        except BaseException:
+            for link in reversed(moved):
+                with link.lock:
+                    self.links.exchange(link, _program(before, link.program))
+            if old.session is None:
+                self._store.drop_replacement(old.name)
+            loaded.unpin()
+            loaded.close()
+            raise
+        with self.registry.lock:
+            old.loaded = loaded
+            kept = {item.id for item in loaded.maps.values()}
+            for item in loaded.maps.values():
+                item.pinned = item.pinned or next(
+                    (was.pinned for was in before.maps.values() if was.id == item.id), ""
+                )
+        if old.session is None:
+            self._store.commit_replacement(old.name, self.registry.message(old))
+        self._let_go({item.id for item in before.maps.values()} - kept)
+        for item in before.maps.values():
+            if item.id in kept:
+                item.pinned = ""
+        before.unpin()
+        before.close()
+        return _response(self.registry.message(old), loaded)
+
+    def _stage(self, name: str, loaded: Loaded) -> None:
+        try:
+            self._store.stage_replacement(name, loaded)
+        except OSError as error:
+            raise KernelError(f"pinning object {name}", error.errno or 0) from None
+
+    def unload(self, name: str) -> list[str]:
+        """Detaches an object's links in reverse order, then drops it. Returns their names."""
+        with self.registry.reserve(name, replace=True):
+            held = self.registry.object(name)
+            links = [link.name for link in self.registry.links_of(name)]
+            self._drop(held)
+            return links
+
+    def undo_load(self, response: objects_pb2.LoadResponse) -> None:
+        """Takes back a load whose caller has gone."""
+        if response.object.name in self.registry.objects:
+            self.unload(response.object.name)
+
+    def _drop(self, held: HeldObject) -> None:
+        for link in reversed(self.registry.links_of(held.name)):
+            self.links.remove(link)
+        with self.registry.lock:
+            if self.registry.objects.get(held.name) is not held:
+                return
+            del self.registry.objects[held.name]
+            others = self.registry.map_members()
+        self._let_go({item.id for item in held.loaded.maps.values()} - set(others))
+        if held.session is None:
+            self._store.remove(held.name)
+        for item in held.loaded.maps.values():
+            if item.id in others:
+                item.pinned = ""
+        held.loaded.unpin()
+        held.loaded.close()
+
+    def _let_go(self, maps: set[int]) -> None:
+        for callback in self.on_unload:
+            callback(maps)
+
+    async def _session_ended(self, session: str) -> None:
+        await work.run(self.end_session, session)
+
+    def end_session(self, session: str) -> None:
+        """Gives back everything that a session owned, the newest first."""
+        with self.registry.lock:
+            links = [link for link in self.registry.links.values() if link.session == session]
+            objects = [
+                held for held in self.registry.objects.values() if held.session == session
+            ]
+        for link in reversed(links):
+            self.links.remove(link)
+        for held in reversed(objects):
+            self._drop(held)
+
+    def verify(
+        self, request: objects_pb2.VerifyRequest, cancelled: Cancel, inspect: Inspect
+    ) -> objects_pb2.VerifyResponse:
+        """Loads each program by itself and throws it away."""
+        load_request.check_source(request)
+        if request.WhichOneof("source") == "elf":
+            names = elf_object.program_names("verify", request.elf)
+        else:
+            names = [item.name for item in request.spec.programs]
+        off = [item.name for item in request.options.programs if item.load is False]
+        response = objects_pb2.VerifyResponse()
+        for name in names:
+            if name not in off:
+                verified, warnings = self._verify_one(request, name, names, cancelled, inspect)
+                response.programs.append(verified)
+                response.warnings.extend(warnings)
+        return response
+
+    def _verify_one(
+        self,
+        request: objects_pb2.VerifyRequest,
+        name: str,
+        names: list[str],
+        cancelled: Cancel,
+        inspect: Inspect,
+    ) -> tuple[objects_pb2.VerifiedProgram, list[str]]:
+        def adjust(options: LoadOptions) -> LoadOptions:
+            programs = dict(options.programs)
+            for other in names:
+                chosen = programs.get(other, ProgramSetting())
+                programs[other] = dataclasses.replace(chosen, load=other == name)
+            return dataclasses.replace(
+                options,
+                inspect=inspect,
+                pin_by_name=False,
+                programs=programs,
+                log_level=options.log_level or 4,
+            )
+
+        verified = objects_pb2.VerifiedProgram()
+        verified.log.program = name
+        try:
+            loaded = self._load(request, "verify", cancelled, adjust)
+        except VerifierRejected as error:
+            verified.errno = error.errno
+            verified.log.log, verified.log.truncated = error.log, error.log_truncated
+            return verified, []
+        loaded.unpin()
+        loaded.close()
+        verified.accepted = True
+        for log in loaded.logs:
+            if log.program == name:
+                verified.log.log, verified.log.truncated = log.log, log.truncated
+        return verified, loaded.warnings
+
+    def close(self) -> None:
+        """The daemon ends: what is pinned stays, everything else is given back."""
+        with self.registry.lock:
+            links, objects = (
+                list(self.registry.links.values()),
+                list(self.registry.objects.values()),
+            )
+            self.registry.links.clear()
+            self.registry.objects.clear()
+        for link in reversed(links):
+            link.attachment.release() if link.session is None else link.attachment.close()
+        for held in reversed(objects):
+            held.loaded.close()
+        self._store.clear()
+
+
+def _program(loaded: Loaded, name: str) -> Program:
+    found = loaded.programs[name]
+    return Program(found.fd, found.id, found.name, found.type, found.expected_attach_type)
+
+
+def _response(message: objects_pb2.Object, loaded: Loaded) -> objects_pb2.LoadResponse:
+    return objects_pb2.LoadResponse(
+        object=message,
+        logs=[
+            objects_pb2.ProgramLog(program=log.program, log=log.log, truncated=log.truncated)
+            for log in loaded.logs
+        ],
+        warnings=loaded.warnings,
+    )

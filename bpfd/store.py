@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What outlives the daemon: pins in bpffs, and a note beside each about what it is.
+
+Layout under BPFFS/bpfd/v1:
+
+    objects/NAME/programs/PROGRAM  objects/NAME/maps/MAP  objects/NAME/links/LINK
+    (a link with several kernel links is a folder: LINK/0, LINK/1, ...)
+    staging/NAME   an object that is not yet whole; a later daemon removes it
+    replace/NAME   the next version of objects/NAME; a later daemon finishes or removes it
+    trash/NAME     an object that is being removed
+
+Folders change place by one rename, so that a daemon killed at any instruction leaves the
+object either as it was or as it was to be. The kernel's pins are the truth; the notes
+(STATE/objects/NAME.pb, serialized `bpfd.v1.Object`) say what the kernel does not: full
+attach points, times, sections.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from bpfd.kernel import bpffs, files
+from bpfd.kernel.load_options import Loaded
+from bpfd.v1 import objects_pb2
+
+
+@dataclass
+class FoundLink:
+    """A pinned link: its name and file descriptors."""
+
+    name: str
+    fds: list[int]
+
+
+@dataclass
+class Found:
+    """A pinned object: paths by full name, and what was noted."""
+
+    name: str
+    programs: dict[str, str] = field(default_factory=dict)
+    maps: dict[str, str] = field(default_factory=dict)
+    links: dict[str, list[str]] = field(default_factory=dict)
+    note: objects_pb2.Object | None = None
+
+
+class Store:
+    """Pins and notes of one daemon."""
+
+    def __init__(self, bpffs_root: str, state_dir: str) -> None:
+        self._root = f"{bpffs_root}/bpfd/v1"
+        self._notes = f"{state_dir}/objects"
+
+    def _object(self, name: str, area: str = "objects") -> str:
+        return f"{self._root}/{area}/{bpffs.encode(name)}"
+
+    def add(self, name: str, loaded: Loaded, note: objects_pb2.Object) -> None:
+        """Pins a new object whole, or not at all. Raises OSError."""
+        path = self._object(name, "staging")
+        bpffs.remove(path)
+        try:
+            self._pin_all(path, loaded)
+            bpffs.make_folder(f"{self._root}/objects")
+            self.note(note)
+            bpffs.rename(path, self._object(name))
+        except OSError:
+            bpffs.remove(path)
+            self._forget(name)
+            raise
+
+    def _pin_all(self, path: str, loaded: Loaded) -> None:
+        for folder in ("programs", "maps", "links"):
+            bpffs.make_folder(f"{path}/{folder}")
+        for loaded_map in loaded.maps.values():
+            bpffs.pin(loaded_map.fd, f"{path}/maps/{bpffs.encode(loaded_map.name)}")
+        for program in loaded.programs.values():
+            bpffs.pin(program.fd, f"{path}/programs/{bpffs.encode(program.name)}")
+
+    def stage_replacement(self, name: str, loaded: Loaded) -> None:
+        """Pins the next version of an object beside it. Raises OSError."""
+        path = self._object(name, "replace")
+        bpffs.remove(path)
+        self._pin_all(path, loaded)
+
+    def drop_replacement(self, name: str) -> None:
+        """Takes back what `stage_replacement` did."""
+        bpffs.remove(self._object(name, "replace"))
+
+    def commit_replacement(self, name: str, note: objects_pb2.Object) -> None:
+        """Puts the staged version in the object's place, with the object's links."""
+        self.note(note)
+        self.finish_replacement(name)
+
+    def finish_replacement(self, name: str) -> None:
+        """The renames of `commit_replacement`; may start anywhere in the middle."""
+        old, new, trash = (self._object(name, area) for area in ("objects", "replace", "trash"))
+        for link in bpffs.entries(f"{old}/links"):
+            bpffs.rename(f"{old}/links/{link}", f"{new}/links/{link}")
+        bpffs.make_folder(f"{self._root}/trash")
+        bpffs.remove(trash)
+        if bpffs.exists(old):
+            bpffs.rename(old, trash)
+        bpffs.rename(new, old)
+        bpffs.remove(trash)
+
+    def replacements(self) -> list[str]:
+        """Names of objects whose next version was staged by a daemon that was killed."""
+        return [bpffs.decode(name) for name in bpffs.entries(f"{self._root}/replace")]
+
+    def add_link(self, owner: str, link: str, fds: list[int]) -> None:
+        """Pins a link of an object. Raises OSError."""
+        path = f"{self._object(owner)}/links/{bpffs.encode(link)}"
+        bpffs.make_folder(os.path.dirname(path))
+        if len(fds) == 1:
+            bpffs.pin(fds[0], path)
+            return
+        staging = self._object(link, "staging")
+        bpffs.remove(staging)
+        bpffs.make_folder(staging)
+        try:
+            for index, fd in enumerate(fds):
+                bpffs.pin(fd, f"{staging}/{index}")
+            bpffs.rename(staging, path)
+        except OSError:
+            bpffs.remove(staging)
+            raise
+
+    def replace_link(self, owner: str, link: str, fds: list[int]) -> None:
+        """Puts other kernel links in a pinned link's place. Raises OSError."""
+        path = f"{self._object(owner)}/links/{bpffs.encode(link)}"
+        if len(fds) == 1 and not bpffs.is_folder(path):
+            bpffs.replace_pin(fds[0], path)
+            return
+        for index, fd in enumerate(fds):
+            bpffs.replace_pin(fd, f"{path}/{index}")
+        for extra in bpffs.entries(path):
+            if int(extra) >= len(fds):
+                bpffs.remove(f"{path}/{extra}")
+
+    def move_link(self, old_owner: str, new_owner: str, link: str) -> None:
+        """A link now belongs to another object. Raises OSError."""
+        folder = f"{self._object(new_owner)}/links"
+        bpffs.make_folder(folder)
+        entry = bpffs.encode(link)
+        bpffs.rename(f"{self._object(old_owner)}/links/{entry}", f"{folder}/{entry}")
+
+    def remove_link(self, owner: str, link: str) -> None:
+        """Unpins a link."""
+        path = f"{self._object(owner)}/links/{bpffs.encode(link)}"
+        if bpffs.is_folder(path):
+            trash = self._object(link, "trash")
+            bpffs.make_folder(f"{self._root}/trash")
+            bpffs.remove(trash)
+            bpffs.rename(path, trash)
+            path = trash
+        bpffs.remove(path)
+
+    def remove(self, name: str) -> None:
+        """Unpins an object and everything of it, links first."""
+        path, trash = self._object(name), self._object(name, "trash")
+        if bpffs.exists(path):
+            bpffs.make_folder(f"{self._root}/trash")
+            bpffs.remove(trash)
+            bpffs.rename(path, trash)
+            self._empty(trash)
+        self._forget(name)
+
+    def _empty(self, path: str) -> None:
+        for folder in ("links", "programs", "maps"):
+            bpffs.remove(f"{path}/{folder}")
+        bpffs.remove(path)
+
+    def clear(self) -> None:
+        """Removes what a killed daemon had not finished, and folders without content."""
+        for name in bpffs.entries(f"{self._root}/trash"):
+            self._empty(f"{self._root}/trash/{name}")
+        bpffs.remove(f"{self._root}/staging")
+        for area in ("trash", "replace", "objects", ""):
+            bpffs.remove_empty(f"{self._root}/{area}")
+
+    def find(self) -> list[Found]:
+        """Every pinned object."""
+        return [
+            self._find(bpffs.decode(name), "objects")
+            for name in bpffs.entries(f"{self._root}/objects")
+        ]
+
+    def find_object(self, name: str) -> Found:
+        """One pinned object; empty when there is none of that name."""
+        return self._find(name, "objects")
+
+    def find_replacement(self, name: str) -> Found:
+        """The staged next version of an object."""
+        return self._find(name, "replace")
+
+    def _find(self, name: str, area: str) -> Found:
+        path = self._object(name, area)
+        found = Found(name, note=self._read_note(name))
+        for kind, paths in (("programs", found.programs), ("maps", found.maps)):
+            for entry in bpffs.entries(f"{path}/{kind}"):
+                paths[bpffs.decode(entry)] = f"{path}/{kind}/{entry}"
+        for entry in bpffs.entries(f"{path}/links"):
+            at = f"{path}/links/{entry}"
+            if entry.endswith("=new"):  # a link that was never put in place
+                bpffs.remove(at)
+                continue
+            numbers = (
+                sorted((each for each in bpffs.entries(at) if each.isdigit()), key=int)
+                if bpffs.is_folder(at)
+                else []
+            )
+            found.links[bpffs.decode(entry)] = [f"{at}/{each}" for each in numbers] or [at]
+        return found
+
+    def note(self, note: objects_pb2.Object) -> None:
+        """Keeps what the kernel does not; written whole or not at all."""
+        files.write_atomic(self._note(note.name), note.SerializeToString())
+
+    def _note(self, name: str) -> str:
+        return f"{self._notes}/{bpffs.encode(name)}.pb"
+
+    def _read_note(self, name: str) -> objects_pb2.Object | None:
+        data = files.read(self._note(name))
+        if data is None:
+            return None
+        try:
+            return objects_pb2.Object.FromString(data)
+        except DecodeError:
+            return None
+
+    def _forget(self, name: str) -> None:
+        files.remove(self._note(name))
+
+
+class Journal:
+    """What must be undone when the daemon is killed: hooks without kernel links.
+
+    One JSON file for each link, written before the kernel is touched.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = f"{state_dir}/journal"
+
+    def write(self, link: str, entry: bytes) -> None:
+        """Notes what `link` is about to do. Raises OSError."""
+        files.write_atomic(f"{self._folder}/{bpffs.encode(link)}.json", entry)
+
+    def remove(self, link: str) -> None:
+        """It has been undone."""
+        files.remove(f"{self._folder}/{bpffs.encode(link)}.json")
+
+    def entries(self) -> dict[str, bytes]:
+        """What a daemon that was killed left, by link."""
+        found = {}
+        for name in bpffs.entries(self._folder):
+            data = files.read(f"{self._folder}/{name}")
+            if data is not None and name.endswith(".json"):
+                found[bpffs.decode(name.removesuffix(".json"))] = data
+        return found
