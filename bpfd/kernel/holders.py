@@ -6,6 +6,7 @@ Both are searches through all processes and all of bpffs, for messages and on re
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ from bpfd.kernel.syscall import obj_get
 PROGRAM, LINK, MAP = "prog_id", "link_id", "map_id"
 """Keys of /proc/PID/fdinfo of the three kinds."""
 
-_FILES = {"anon_inode:bpf-prog": PROGRAM, "anon_inode:bpf_link": LINK}
-_FILES |= {"anon_inode:bpf-map": MAP, "anon_inode:[bpf_link]": LINK}
+# The kernel names a link's first fd otherwise than those it makes later.
+_FILES = {
+    "anon_inode:bpf-prog": PROGRAM,
+    "anon_inode:bpf_link": LINK,
+    "anon_inode:bpf-link": LINK,
+    "anon_inode:bpf-map": MAP,
+}
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,13 @@ def _bpf_fds(kind: str) -> Iterator[tuple[int, list[str]]]:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         fds = []
         try:
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                target = os.readlink(f"/proc/{pid}/fd/{fd}")
-                if _FILES.get(target) == kind:
-                    fds.append(fd)
+            names = os.listdir(f"/proc/{pid}/fd")
         except OSError:
-            pass  # ended meanwhile, or not ours to look at
+            continue  # ended meanwhile, or not ours to look at
+        for fd in names:
+            with contextlib.suppress(OSError):
+                if _FILES.get(os.readlink(f"/proc/{pid}/fd/{fd}")) == kind:
+                    fds.append(fd)
         if fds:
             yield int(pid), fds
 
