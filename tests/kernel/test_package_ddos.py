@@ -17,8 +17,18 @@ pytestmark = [
 ]
 
 
+NAMES = ["udp4", "tcp4", "udp6", "tcp6"]
+
+
 @pytest.fixture(scope="module")
 def filters() -> Iterator[Filters]:
+    with Filters() as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def own() -> Iterator[Filters]:
+    """For filters that only one test needs."""
     with Filters() as loaded:
         yield loaded
 
@@ -154,8 +164,8 @@ def test_the_type_is_the_port_of_icmp(
     ddos.expect(p.ethernet(network, header(protocol, p.icmp(kind + 1))), "PASSED")
 
 
-def test_only_allowed_ports_drops_the_others_of_tcp_and_udp(filters: Filters) -> None:
-    ddos = filters.load(only_allowed_ports="true")
+def test_only_allowed_ports_drops_the_others_of_tcp_and_udp(own: Filters) -> None:
+    ddos = own.load(only_allowed_ports="true")
     ddos.package.set("ports", "protocol=6 port=80", "PORT_ALLOWED")
     ddos.package.set("ports", "protocol=6 port=81", "PORT_BLOCKED")
     ddos.package.set("allow_v6", "2001:db8::/32", "1")

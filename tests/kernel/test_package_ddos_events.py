@@ -25,6 +25,13 @@ def filters() -> Iterator[Filters]:
         yield loaded
 
 
+@pytest.fixture
+def own() -> Iterator[Filters]:
+    """For filters that only one test needs."""
+    with Filters() as loaded:
+        yield loaded
+
+
 @pytest.fixture(scope="module")
 def each(filters: Filters) -> Filter:
     """Every drop is an event."""
@@ -94,8 +101,8 @@ def test_events_that_find_the_ring_full_are_counted(each: Filter, reader: RingRe
     assert 0 <= 65536 - 72 * len(events) <= 144
 
 
-def test_one_event_for_every_so_many_drops_of_a_cpu(filters: Filters) -> None:
-    ddos = filters.load(sample_every="3")
+def test_one_event_for_every_so_many_drops_of_a_cpu(own: Filters) -> None:
+    ddos = own.load(sample_every="3")
     ddos.package.set("block_v4", "10.1.0.0/16", "1")
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
@@ -108,8 +115,8 @@ def test_one_event_for_every_so_many_drops_of_a_cpu(filters: Filters) -> None:
         os.sched_setaffinity(0, allowed)
 
 
-def test_no_events_when_sampling_is_off(filters: Filters) -> None:
-    ddos = filters.load(sample_every="0")
+def test_no_events_when_sampling_is_off(own: Filters) -> None:
+    ddos = own.load(sample_every="0")
     with closing(RingReader(ddos.package, "drops")) as ring:
         ddos.expect(UDP4[:30], "MALFORMED")
         assert ring.take() == []

@@ -23,6 +23,13 @@ def filters() -> Iterator[Filters]:
         yield loaded
 
 
+@pytest.fixture
+def own() -> Iterator[Filters]:
+    """For filters that only one test needs."""
+    with Filters() as loaded:
+        yield loaded
+
+
 @pytest.fixture(scope="module")
 def plain(filters: Filters) -> Filter:
     return filters.load()
@@ -100,8 +107,8 @@ def test_later_fragments_of_blocked_sources_are_dropped(ddos: Filter) -> None:
     ddos.expect(later6, "BLOCKED_SOURCE_V6")
 
 
-def test_drop_fragments_drops_them_all_and_nothing_else(filters: Filters) -> None:
-    ddos = filters.load(drop_fragments="true")
+def test_drop_fragments_drops_them_all_and_nothing_else(own: Filters) -> None:
+    ddos = own.load(drop_fragments="true")
     udp = p.udp(1, 53, bytes(16))
     for offset, more in ((0, True), (24, True), (48, False)):
         packet = p.ipv4(p.UDP, udp, offset=offset, more=more)
@@ -265,8 +272,8 @@ def test_malformed_transport_headers_of_allowed_sources_pass(ddos: Filter) -> No
     ddos.expect(p.ethernet(p.IPV4, p.ipv4(p.TCP, p.tcp(1, 2, words=4))), "PASSED_SOURCE")
 
 
-def test_without_drop_malformed_they_pass_and_are_counted(filters: Filters) -> None:
-    ddos = filters.load(drop_malformed="false")
+def test_without_drop_malformed_they_pass_and_are_counted(own: Filters) -> None:
+    ddos = own.load(drop_malformed="false")
     assert ddos.judge(UDP4[:30]) == (PASS, "MALFORMED")
     ddos.package.set("block_v4", "10.1.0.0/16", "1")
     ddos.expect(UDP4, "BLOCKED_SOURCE_V4")
