@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `bpfd`: the daemon, and the far end of ssh connections to it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from bpfd import __version__
+
+SOCKET = "/run/bpfd/bpfd.sock"
+STATE_DIR = "/run/bpfd"
+
+_EXIT_CODES = """\
+exit codes:
+  0   ended by SIGTERM, SIGINT or --idle-exit
+  2   wrong arguments
+  69  libbpf is missing; dial-stdio: no daemon is there
+  73  a folder, socket or file cannot be made
+  75  another bpfd has the socket or the bpffs folder
+  77  privileges are missing
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bpfd",
+        description="Loads, attaches and reads BPF programs for clients.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bpfd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the daemon")
+    add = serve.add_argument
+    add("--socket", default=SOCKET, metavar="PATH", help="operators connect here (%(default)s)")
+    add(
+        "--read-only-socket",
+        metavar="PATH",
+        help="viewers connect here (the socket's name with -ro)",
+    )
+    add(
+        "--state-dir",
+        default=STATE_DIR,
+        metavar="DIR",
+        help="what the daemon keeps until the next boot (%(default)s)",
+    )
+    add(
+        "--bpffs",
+        default="/sys/fs/bpf",
+        metavar="DIR",
+        help="pins go below DIR/bpfd; mounted when it is no bpffs (%(default)s)",
+    )
+    add("--listen", metavar="HOST:PORT", help="TCP with mutual TLS; needs the three files")
+    add("--tls-ca", metavar="FILE", help="PEM certificates that sign the clients' ones")
+    add("--tls-cert", metavar="FILE", help="PEM certificate chain of this target")
+    add("--tls-key", metavar="FILE", help="PEM private key of this target")
+    add(
+        "--audit-log",
+        metavar="FILE",
+        help="JSON lines of all changes (audit.jsonl in the state folder)",
+    )
+    add(
+        "--idle-exit",
+        type=float,
+        metavar="SECONDS",
+        help="end after so long without a call and without a session",
+    )
+    add("--ready-fd", type=int, metavar="N", help="write a line to this descriptor when ready")
+
+    dial = commands.add_parser(
+        "dial-stdio", help="connect standard input and output to the daemon"
+    )
+    dial.add_argument("--socket", default=SOCKET, metavar="PATH", help="(%(default)s)")
+    return parser
+
+
+def read_only_socket(path: str) -> str:
+    """The viewers' socket beside the operators': bpfd-ro.sock beside bpfd.sock."""
+    stem, extension = os.path.splitext(path)
+    return f"{stem}-ro{extension}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "dial-stdio":
+        from bpfd.dial_stdio import dial
+
+        return dial(options.socket)
+
+    tls = [options.tls_ca, options.tls_cert, options.tls_key]
+    if options.listen and not all(tls):
+        parser.error("--listen needs --tls-ca, --tls-cert and --tls-key: TCP is never insecure")
+    if any(tls) and not options.listen:
+        parser.error("--tls-ca, --tls-cert and --tls-key need --listen")
+    if options.idle_exit is not None and options.idle_exit <= 0:
+        parser.error("--idle-exit needs a positive number of seconds")
+    # gRPC reads its settings when it is imported. The daemon starts no process that could
+    # need gRPC after a fork, and gRPC's notices are not the daemon's log.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from bpfd import daemon, server
+
+    return server.run(
+        daemon.Options(
+            socket=os.path.abspath(options.socket),
+            read_only_socket=os.path.abspath(
+                options.read_only_socket or read_only_socket(options.socket)
+            ),
+            state_dir=os.path.abspath(options.state_dir),
+            bpffs=os.path.abspath(options.bpffs),
+            listen=options.listen,
+            tls_ca=options.tls_ca,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
+            audit_log=options.audit_log,
+            idle_exit=options.idle_exit,
+            ready_fd=options.ready_fd,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

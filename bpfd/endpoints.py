@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services, and the sockets that they are served on.
+
+Every endpoint is a gRPC server of its own, so that its interceptor knows the role of
+whoever connects there; the servicers are the same instances everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from bpfd.daemon import EX_CANTCREAT, Daemon, StartError
+from bpfd.interceptor import Interceptor
+from bpfd.kernel import host
+from bpfd.security import RULES, Role
+
+MAX_MESSAGE_BYTES = 80 << 20
+MAX_METADATA_BYTES = 64 << 10
+
+GROUP = "bpfd"
+VIEWER_GROUP = "bpfd-viewer"
+
+_log = logging.getLogger("bpfd")
+
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", 1024),
+    # Two daemons must not share a TCP port.
+    ("grpc.so_reuseport", 0),
+    # Large frames and windows: objects and batches are megabytes.
+    ("grpc.http2.max_frame_size", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 4 << 20),
+    # A client that vanished without a word (a cut cable, a suspended laptop, an ssh
+    # connection that died) is noticed after at most a minute and a half, while it has
+    # calls open; a connection without calls is never pinged.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 30_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Clients may look after the daemon more often than that.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.enable_channelz", 0),
+]
+
+
+@dataclass
+class Services:
+    """The servicers of one daemon and how they end."""
+
+    registrars: list[Callable[[grpc.aio.Server], None]] = field(default_factory=list)
+    sessions: Any = None
+    objects: Any = None
+    closers: list[Any] = field(default_factory=list)
+    health: Any = None
+
+    def busy(self) -> bool:
+        """Whether a session lives, be it within its grace period."""
+        return bool(getattr(self.sessions, "active", False))
+
+    async def close(self, reason: str) -> None:
+        """Ends sessions and streams, with a word to their clients."""
+        if self.health is not None:
+            await self.health.enter_graceful_shutdown()
+        for closer in self.closers:
+            await _call(closer, "close", reason)
+
+    async def closed(self) -> None:
+        """Gives back what no session owned; pinned things stay."""
+        await _call(self.objects, "close")
+
+
+async def _call(target: Any, name: str, *arguments: Any) -> None:
+    function = getattr(target, name, None)
+    if function is not None:
+        result = function(*arguments)
+        if inspect.isawaitable(result):
+            await result
+
+
+def services(daemon: Daemon) -> Services:
+    """Builds every service; those that are not written yet are left out."""
+    found = Services()
+    bpffs, state = daemon.options.bpffs, daemon.options.state_dir
+    sessions = _optional("bpfd.sessions", "Sessions")
+    objects = _optional("bpfd.objects", "Objects")
+    if sessions is not None:
+        found.sessions = sessions()
+        found.closers.append(found.sessions)
+        _add(found, "sessions", "Sessions", found.sessions)
+    if sessions is not None and objects is not None:
+        found.objects = objects(bpffs, state, found.sessions)
+        found.objects.take_over()
+        found.objects.take_over()
+        for name in ("Objects", "Links", "Programs", "Maps", "Events"):
+            _add(found, name.lower(), name, found.objects)
+    _add(found, "deployments", "Deployments")
+    _add(found, "target", "Target", daemon)
+    _add(found, "files", "Files", daemon)
+    _add_health(found)
+    found.registrars.append(_add_reflection)
+    return found
+
+
+def _optional(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        _log.warning("%s.%s is left out: %s", module, name, error)
+        return None
+
+
+def _add(found: Services, module: str, name: str, *arguments: Any) -> None:
+    servicer = _optional(f"bpfd.services.{module}", f"{name}Service")
+    if servicer is None:
+        return
+    instance = servicer(*arguments)
+    if name in ("Events", "Maps"):
+        found.closers.append(instance)
+    stubs = importlib.import_module(f"bpfd.v1.{module}_pb2_grpc")
+    register = getattr(stubs, f"add_{name}Servicer_to_server")
+    found.registrars.append(lambda server: register(instance, server))
+
+
+def _add_health(found: Services) -> None:
+    try:
+        from grpc_health.v1 import health, health_pb2_grpc
+    except ImportError as error:
+        _log.info("no health service: %s", error)
+        return
+    found.health = instance = health.aio.HealthServicer()
+    found.registrars.append(
+        lambda server: health_pb2_grpc.add_HealthServicer_to_server(instance, server)
+    )
+
+
+class _Reflection(grpc.GenericRpcHandler):
+    """The reflection service, imported when somebody asks for it."""
+
+    METHOD = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+    def __init__(self) -> None:
+        self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler, for its one method."""
+        if handler_call_details.method != self.METHOD:
+            return None
+        if self._handler is None:
+            try:
+                from grpc_reflection.v1alpha import reflection, reflection_pb2
+            except ImportError as error:
+                _log.info("no reflection: %s", error)
+                return None
+            names = sorted({method.split("/")[1] for method in RULES})
+            servicer = reflection.aio.ReflectionServicer(names)
+            self._handler = grpc.stream_stream_rpc_method_handler(
+                servicer.ServerReflectionInfo,
+                reflection_pb2.ServerReflectionRequest.FromString,
+                reflection_pb2.ServerReflectionResponse.SerializeToString,
+            )
+        return self._handler
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    server.add_generic_rpc_handlers((_Reflection(),))
+
+
+@dataclass
+class Listening:
+    """Servers that are bound but not started, and how to name them."""
+
+    servers: list[grpc.aio.Server] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+def open_all(daemon: Daemon, found: Services) -> Listening:
+    """Binds every endpoint; sockets that a killed daemon left are replaced.
+
+    Raises StartError.
+    """
+    options = daemon.options
+    listening = Listening()
+    for path, role, group in (
+        (options.socket, Role.OPERATOR, GROUP),
+        (options.read_only_socket, Role.VIEWER, VIEWER_GROUP),
+    ):
+        server = _server(daemon, found, role)
+        _bind_unix(server, path, group)
+        daemon.undo.callback(_unlink, path)
+        listening.servers.append(server)
+        listening.names.append(path)
+    if options.listen:
+        server = _server(daemon, found, None)
+        port = _bind_tcp(server, daemon)
+        listening.servers.append(server)
+        listening.names.append(f"{options.listen.rpartition(':')[0]}:{port}")
+    return listening
+
+
+def _server(daemon: Daemon, found: Services, role: Role | None) -> grpc.aio.Server:
+    interceptor = Interceptor(role, daemon.audit, daemon.activity)
+    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+    for register in found.registrars:
+        register(server)
+    return server
+
+
+def _bind_unix(server: grpc.aio.Server, path: str, group: str) -> None:
+    """Mode 0660, and the group's if there is one: at no moment may others connect."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+        if (number := host.group_id(group)) is not None:
+            os.chown(path, -1, number)
+        os.chmod(path, 0o660)
+    except (OSError, RuntimeError) as error:
+        raise StartError(EX_CANTCREAT, f"cannot listen on {path}: {error}") from None
+    finally:
+        os.umask(before)
+
+
+def _bind_tcp(server: grpc.aio.Server, daemon: Daemon) -> int:
+    options = daemon.options
+    assert options.listen is not None
+    try:
+        ca, certificate, key = (
+            host.read_bytes(path or "")
+            for path in (options.tls_ca, options.tls_cert, options.tls_key)
+        )
+        credentials = grpc.ssl_server_credentials(
+            [(key, certificate)], root_certificates=ca, require_client_auth=True
+        )
+        port: int = server.add_secure_port(options.listen, credentials)
+    except OSError as error:
+        raise StartError(EX_CANTCREAT, f"{error.filename}: {error.strerror}") from None
+    except (RuntimeError, ValueError) as error:
+        raise StartError(EX_CANTCREAT, f"cannot listen on {options.listen}: {error}") from None
+    return port
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

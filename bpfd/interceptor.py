@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens around every call: role, errors to status, audit line, activity count."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from bpfd import audit, errors, security
+
+_log = logging.getLogger("bpfd.calls")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Activity:
+    """Counts calls that are being served, and tells when the last one ends."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.on_change: Callable[[], None] | None = None
+
+    def add(self, number: int) -> None:
+        """Counts one more call, or one less."""
+        self.calls += number
+        if self.on_change is not None:
+            self.on_change()
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """One per listening endpoint: `role` for a unix socket, None for client certificates."""
+
+    def __init__(
+        self, role: security.Role | None, log: audit.Audit, activity: Activity
+    ) -> None:
+        self._role = role
+        self._audit = log
+        self._activity = activity
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wraps the handler of a call; an unknown call stays unknown."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            wrapped = self._wrap(method, handler)
+            self._wrapped[method] = wrapped
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        kind = {
+            (False, False): "unary_unary",
+            (False, True): "unary_stream",
+            (True, False): "stream_unary",
+            (True, True): "stream_stream",
+        }[bool(handler.request_streaming), bool(handler.response_streaming)]
+        inner = getattr(handler, kind)
+        call = _Call(self, method, inner, unary_request=not handler.request_streaming)
+        if inspect.isasyncgenfunction(inner):
+            behaviour: Any = call.stream
+        elif inspect.iscoroutinefunction(inner):
+            behaviour = call.unary
+        else:
+            behaviour = call.missing
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
+            behaviour, handler.request_deserializer, handler.response_serializer
+        )
+        return wrapped
+
+    def caller(self, context: Context) -> security.Caller:
+        """Who calls. Raises PermissionMissing for a certificate without a role."""
+        if self._role is not None:
+            return security.Caller(self._role, context.peer())
+        found = security.role_of_certificate(
+            {key: list(values) for key, values in context.auth_context().items()}
+        )
+        return security.Caller(found.role, context.peer(), found.name)
+
+    def audit(self, *arguments: Any) -> None:
+        """Writes one line."""
+        self._audit.write(*arguments)
+
+    def active(self, number: int) -> None:
+        """Counts the call."""
+        self._activity.add(number)
+
+
+class _Call:
+    """One method of one endpoint; its functions are what gRPC calls."""
+
+    def __init__(
+        self, owner: Interceptor, method: str, inner: Any, unary_request: bool
+    ) -> None:
+        self._owner = owner
+        self._method = method
+        self._inner = inner
+        self._rule = security.RULES.get(method)
+        self._unary_request = unary_request
+
+    async def unary(self, request: Any, context: Context) -> Any:
+        """A handler that is a coroutine."""
+        served = _Served(self._owner, self._method)
+        try:
+            served.enter(self._rule, request if self._unary_request else None, context)
+            result = await self._inner(request, context)
+            served.outcome = "ok"
+            return result
+        except BaseException as error:
+            await served.failed(error, context)
+        finally:
+            served.leave()
+
+    async def stream(self, request: Any, context: Context) -> AsyncIterator[Any]:
+        """A handler that is an asynchronous generator."""
+        served = _Served(self._owner, self._method)
+        messages = self._inner(request, context)
+        try:
+            served.enter(self._rule, request if self._unary_request else None, context)
+            served.started()
+            async for message in messages:
+                yield message
+            served.outcome = "ok"
+        except BaseException as error:
+            await served.failed(error, context)
+        finally:
+            try:
+                await messages.aclose()
+            finally:
+                served.leave()
+
+    async def missing(self, request: Any, context: Context) -> NoReturn:
+        """The generated base class answers: nobody has written this call yet."""
+        service, _, name = self._method.rpartition("/")
+        feature = f"the call {service.rpartition('.')[2]}.{name}"
+        served = _Served(self._owner, self._method)
+        try:
+            served.enter(self._rule, request if self._unary_request else None, context)
+            raise errors.NotSupported(feature, needs="a newer bpfd on the target")
+        except BaseException as error:
+            await served.failed(error, context)
+        finally:
+            served.leave()
+        raise AssertionError("unreachable")
+
+
+class _Served:
+    """One call while it is being served."""
+
+    def __init__(self, owner: Interceptor, method: str) -> None:
+        self._owner = owner
+        self._method = method
+        self._caller: security.Caller | None = None
+        self._token: Any = None
+        self._subject: dict[str, Any] | None = None
+        self.outcome = "cancelled"
+        self._detail = ""
+        owner.active(1)
+
+    def enter(self, rule: security.Rule | None, request: Any, context: Context) -> None:
+        """Checks the role. Raises PermissionMissing."""
+        service, _, name = self._method.rpartition("/")
+        action = f"{service.rpartition('.')[2]}.{name}"
+        self._caller = caller = self._owner.caller(context)
+        if rule is None:
+            raise errors.PermissionMissing("a rule in bpfd.security", str(caller.role), action)
+        if request is not None and rule.is_change(request):
+            self._subject = audit.subject(request)
+        needs = rule.needs(request) if request is not None else rule.role
+        if caller.role < needs:
+            raise errors.PermissionMissing(f"role {needs}", f"role {caller.role}", action)
+        self._token = security.enter(caller)
+
+    def started(self) -> None:
+        """A stream may last for days: its line comes at the start, and one more at the end."""
+        if self._subject is not None and self._caller is not None:
+            self._owner.audit(self._caller, self._method, self._subject, "started")
+
+    async def failed(self, error: BaseException, context: Context) -> None:
+        """Ends the call with the status of the error; raises always."""
+        if isinstance(error, errors.BpfdError):
+            code, message, trailing = errors.to_status(error)
+            self.outcome, self._detail = code.name, message
+            await context.abort(code, message, trailing)
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            raise error
+        if isinstance(error, grpc.aio.AbortError):
+            self.outcome, self._detail = str(context.code()), str(context.details())
+            raise error
+        if not isinstance(error, Exception):
+            raise error
+        _log.error("%s failed", self._method, exc_info=error)
+        self.outcome, self._detail = "INTERNAL", f"{type(error).__name__}: {error}"
+        message = (
+            f"internal error in {self._method}: {self._detail[:512]}; see the daemon's log"
+        )
+        await context.abort(grpc.StatusCode.INTERNAL, message)
+
+    def leave(self) -> None:
+        """Writes the audit line and forgets the caller."""
+        if self._token is not None:
+            # A generator that is closed by the event loop runs in another context, in
+            # which nothing was set.
+            with contextlib.suppress(ValueError):
+                security.leave(self._token)
+        if self._subject is not None and self._caller is not None:
+            self._owner.audit(
+                self._caller, self._method, self._subject, self.outcome, self._detail
+            )
+        self._owner.active(-1)
