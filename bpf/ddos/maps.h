@@ -83,7 +83,7 @@ struct counter {
  * that the packet was too broken for are 0. */
 struct drop {
 	/* bpf_ktime_get_ns(): ns since boot without time asleep. */
-	__u64 time_ns;
+	__u64 time_ns SHOWN_AS("ktime");
 	struct in6_addr source;
 	struct in6_addr destination;
 	__be16 source_port;

@@ -34,10 +34,10 @@ enum origin {
 /* A connection that has ended. */
 struct connection {
 	/* bpf_ktime_get_ns() at the end: ns since boot without time asleep. */
-	__u64 end_ns;
+	__u64 end_ns SHOWN_AS("ktime");
 	/* To CLOSE from the first SYN, on the side that opened, or from the end
 	 * of the handshake, on the side that accepted; 0: start unknown. */
-	__u64 duration_ns;
+	__u64 duration_ns SHOWN_AS("ns");
 	/* Payload, each byte once however often it was sent. */
 	__u64 bytes_sent;
 	/* Payload, in order. */
