@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl detach`: a link's end."""
+
+from __future__ import annotations
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+
+
+@click.command()
+@click.argument("links", metavar="LINK...", nargs=-1, required=True)
+@common_options(output=False)
+@pass_invocation
+def command(invocation: Invocation, links: tuple[str, ...]) -> None:
+    """Detach links, by their names or the kernel ids of links of the daemon."""
+    with invocation.connect() as target:
+        for link in links:
+            gone = target.detach(int(link) if link.isdecimal() else link)
+            click.echo(f"detached {gone.name}")

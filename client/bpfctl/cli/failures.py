@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors as a person reads them, and the exit code of each kind."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from bpfctl import errors
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+
+EXIT_CODES: dict[type[Exception], int] = {
+    errors.InvalidArgument: EXIT_USAGE,
+    errors.VerifierRejected: 3,
+    errors.NotFound: 4,
+    errors.TargetUnreachable: 5,
+    errors.ApiMismatch: 5,
+    errors.PermissionMissing: 6,
+    errors.NotSupported: 7,
+    errors.AttachBusy: 8,
+    errors.LimitExceeded: 8,
+    errors.LeaseExpired: EXIT_ERROR,
+    errors.KernelError: EXIT_ERROR,
+    errors.CallFailed: EXIT_ERROR,
+}
+
+
+def show(error: Exception, *, verbose: bool = False) -> int:
+    """Write one error to standard error; gives the exit code."""
+    sys.stdout.flush()
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, errors.VerifierRejected):
+        print(f"bpfctl: error: {rejected(error, None, verbose=verbose)}", file=sys.stderr)
+        return EXIT_CODES[errors.VerifierRejected]
+    text, code = describe(error)
+    print(f"bpfctl: error: {text}", file=sys.stderr)
+    if verbose and code == EXIT_ERROR and not isinstance(error, errors.BpfctlError):
+        traceback.print_exception(error, file=sys.stderr)
+    return code
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """One line, and the exit code."""
+    if isinstance(error, errors.BpfctlError):
+        return str(error), EXIT_CODES.get(type(error), EXIT_ERROR)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", EXIT_ERROR
+    if isinstance(error, ValueError | LookupError) and type(error).__module__ != "builtins":
+        # What the pure parts raise for things that a user wrote: objects, packages, BTF.
+        return str(error), EXIT_USAGE
+    if type(error).__module__.startswith("bpfctl."):
+        return str(error), EXIT_ERROR
+    kind = type(error).__name__
+    return f"{kind}: {error}; this is a bug of bpfctl, --verbose shows where", EXIT_ERROR
+
+
+def rejected(
+    error: errors.VerifierRejected, elf: bytes | None, *, verbose: bool = False
+) -> str:
+    """A verifier's refusal at its source line; all of its log with `verbose`.
+
+    `elf` is the object, for what its line information adds; None: not at hand.
+    """
+    return str(error)
+
+
+def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.UsageError):
+        if error.ctx is not None:
+            print(error.ctx.get_usage(), file=sys.stderr)
+            hint = f"; see `{error.ctx.command_path} --help`"
+        else:
+            hint = ""
+        print(f"bpfctl: error: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+    else:
+        print(f"bpfctl: error: {error.format_message()}", file=sys.stderr)
+    return EXIT_USAGE

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl link`: what is attached where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.lazy import Entry, LazyGroup
+
+if TYPE_CHECKING:
+    from bpfd.v1 import links_pb2
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "list": Entry("link", "Every link of the daemon and of the kernel.", "list_links"),
+        "show": Entry("link", "One link of the daemon, or of the kernel by its id.", "show"),
+        "update": Entry("link", "Exchange a link's program atomically.", "update"),
+    },
+)
+def command() -> None:
+    """Links: programs where they are attached."""
+
+
+@click.command("list")
+@common_options()
+@pass_invocation
+def list_links(invocation: Invocation) -> None:
+    """Every link of the kernel, and those of the daemon that the kernel has no link for."""
+    with invocation.connect() as target:
+        rows = link_rows(target.all_links())
+    columns = ["id", "type", "prog_id", "link", "program", "point", "lifetime"]
+    invocation.output.rows(rows, columns)
+
+
+def link_rows(answer: links_pb2.ListLinksResponse) -> list[dict[str, Any]]:
+    """A row for each kernel link, with what the daemon knows of it, then the rest."""
+    from bpfctl.listing import link_row, own_link_row
+
+    own = {link.name: own_link_row(link) for link in answer.links}
+    rows = []
+    seen = set()
+    for kernel_link in answer.kernel_links:
+        row = link_row(kernel_link)
+        if kernel_link.link in own:
+            seen.add(kernel_link.link)
+            row |= _ours(own[kernel_link.link])
+        rows.append(row)
+    for name, entry in own.items():
+        if name not in seen:
+            rows.append(
+                {
+                    "id": None,
+                    "type": entry["method"] or None,
+                    "prog_id": entry["prog_id"],
+                    "link": name,
+                    **_ours(entry),
+                }
+            )
+    return rows
+
+
+def _ours(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("object", "program", "point", "method", "lifetime", "attached_at")
+    return {name: row[name] for name in names}
+
+
+@click.command()
+@click.argument("name", metavar="LINK")
+@common_options()
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
+    """One link: its name in the daemon, or a kernel id."""
+    from bpfctl.errors import NotFound
+
+    with invocation.connect() as target:
+        rows = link_rows(target.all_links())
+    for row in rows:
+        if name in (str(row["id"]), row.get("link")):
+            invocation.output.record(row)
+            return
+    import difflib
+
+    near = difflib.get_close_matches(name, [row["link"] for row in rows if row.get("link")], 3)
+    raise NotFound("link", name, near, "`bpfctl link list` shows all")
+
+
+@click.command()
+@click.argument("name", metavar="LINK")
+@click.argument("program", metavar="PROGRAM")
+@common_options()
+@pass_invocation
+def update(invocation: Invocation, name: str, program: str) -> None:
+    """Put another program in place of a link's, with no moment without one.
+
+    PROGRAM is OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique.
+    """
+    from bpfd.v1 import links_pb2
+
+    with invocation.connect() as target:
+        answer = target.update_link(name, program)
+    atomic = answer.method == links_pb2.UPDATE_METHOD_ATOMIC
+    row = {
+        "link": answer.link.name,
+        "prog_id": answer.link.program_id,
+        "old_prog_id": answer.old_program_id,
+        "atomic": atomic,
+    }
+    if invocation.format == "table":
+        how = "atomically" if atomic else "with a moment in which both ran"
+        click.echo(f"{name}: program {row['old_prog_id']} became {row['prog_id']} {how}")
+    else:
+        invocation.output.record(row)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl map`: every map of the kernel, keys and values typed by BTF."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.lazy import Entry, LazyGroup
+
+if TYPE_CHECKING:
+    from bpfctl.btf import Codec
+    from bpfctl.maps import Map, Mode
+
+COLUMNS = ("id", "type", "name", "bytes_key", "bytes_value", "max_entries", "object", "pinned")
+
+_MAP = "MAP is OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "list": Entry("map", "Every map of the kernel.", "list_maps"),
+        "show": Entry("map", "One map.", "show"),
+        "dump": Entry("map", "Every entry.", "dump"),
+        "get": Entry("map", "The values of keys.", "get"),
+        "set": Entry("map", "Write entries.", "set_entries"),
+        "delete": Entry("map", "Remove entries.", "delete"),
+    },
+    epilog=_MAP,
+)
+def command() -> None:
+    """Maps of the kernel, those of others too."""
+
+
+plain_option = click.option(
+    "--plain", is_flag=True, help="Numbers where addresses and ports would be shown."
+)
+per_cpu_option = click.option(
+    "--per-cpu", is_flag=True, help="The value of each CPU in place of their sum."
+)
+
+
+@click.command("list")
+@click.option("--type", "kind", metavar="TYPE", help="Only maps of this type, as in `hash`.")
+@common_options()
+@pass_invocation
+def list_maps(invocation: Invocation, kind: str | None) -> None:
+    """Every map of the kernel, whoever made it."""
+    from bpfctl.listing import map_row
+
+    with invocation.connect() as target:
+        rows = [map_row(entry) for entry in target.maps(owners=True)]
+    invocation.output.rows([row for row in rows if kind in (None, row["type"])], COLUMNS)
+
+
+@click.command(epilog=_MAP)
+@click.argument("name", metavar="MAP")
+@common_options()
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
+    """One map, with the types of its keys and values."""
+    from bpfctl.listing import map_row
+
+    with invocation.connect() as target:
+        entry = target.map(name)
+        row = map_row(entry.info)
+        row["key_type"] = entry.key.type_name
+        row["value_type"] = entry.value.type_name
+    invocation.output.record(row)
+
+
+@click.command(epilog=_MAP)
+@click.argument("name", metavar="MAP")
+@per_cpu_option
+@plain_option
+@common_options()
+@pass_invocation
+def dump(invocation: Invocation, name: str, per_cpu: bool, plain: bool) -> None:
+    """Every entry, as they come."""
+    with invocation.connect() as target:
+        entry = target.map(name)
+        entry.plain = plain
+        if invocation.format == "jsonl":
+            for lines in entry.json_lines(per_cpu=per_cpu):
+                sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.flush()
+        elif invocation.format == "table":
+            invocation.output.rows(table_rows(entry, entry.rows(per_cpu=per_cpu)))
+        else:
+            invocation.output.rows(entry.rows(per_cpu=per_cpu))
+
+
+def table_rows(entry: Map, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Entries with a column for each field of a struct."""
+    for row in rows:
+        yield {
+            **_columns("key", entry.key, row["key"]),
+            **_columns("value", entry.value, row["value"]),
+        }
+
+
+def _columns(name: str, codec: Codec, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {f"{name}.{field}": item for field, item in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return {name: [codec.format(item) for item in value]}
+    return {name: value}
+
+
+@click.command(epilog=_MAP)
+@click.argument("name", metavar="MAP")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@per_cpu_option
+@plain_option
+@common_options()
+@pass_invocation
+def get(
+    invocation: Invocation, name: str, keys: tuple[str, ...], per_cpu: bool, plain: bool
+) -> None:
+    """The values of keys. A struct is typed as "field=value field=value"."""
+    with invocation.connect() as target:
+        entry = target.map(name)
+        entry.plain = plain
+        rows = []
+        for key in keys:
+            value = entry.get(key, per_cpu=per_cpu)
+            rows.append({"key": entry.key.decode(entry.key.encode(key)), "value": value})
+        if invocation.format == "table" and len(rows) == 1:
+            _print_value(entry, rows[0]["value"])
+        elif invocation.format == "table":
+            invocation.output.rows(table_rows(entry, rows))
+        else:
+            invocation.output.rows(rows)
+
+
+def _print_value(entry: Map, value: Any) -> None:
+    if entry.per_cpu and isinstance(value, list):
+        for cpu, item in enumerate(value):
+            click.echo(f"cpu {cpu}: {entry.value.format(item)}")
+    else:
+        click.echo(entry.value.format(value))
+
+
+@click.command("set", epilog=_MAP)
+@click.argument("name", metavar="MAP")
+@click.argument("key", required=False)
+@click.argument("value", required=False)
+@click.option(
+    "--from",
+    "file",
+    type=click.File("r"),
+    help="Entries as `map dump -o jsonl` writes them, one a line; - is standard input.",
+)
+@click.option("--create", is_flag=True, help="Refuse a key that exists.")
+@click.option("--replace", is_flag=True, help="Refuse a key that does not exist.")
+@plain_option
+@common_options()
+@pass_invocation
+def set_entries(
+    invocation: Invocation,
+    name: str,
+    key: str | None,
+    value: str | None,
+    file: Any,
+    create: bool,
+    replace: bool,
+    plain: bool,
+) -> None:
+    """Write one entry, or those of a file.
+
+    A struct is typed as "field=value field=value"; what is not given is zero. In a per-CPU
+    map every CPU gets the value.
+    """
+    if (file is None) == (key is None or value is None):
+        raise click.UsageError("say KEY and VALUE, or --from FILE")
+    if create and replace:
+        raise click.UsageError("--create and --replace exclude each other")
+    mode: Mode = "create" if create else "replace" if replace else "any"
+    with invocation.connect() as target:
+        entry = target.map(name)
+        entry.plain = plain
+        if file is None:
+            entry.set(key, value, mode)
+        else:
+            count = entry.update(_entries(file), mode)
+            invocation.warn(f"{count} entries written")
+
+
+def _entries(file: Iterable[str]) -> Iterator[tuple[object, object]]:
+    import json
+
+    from bpfctl.errors import InvalidArgument
+
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            yield row["key"], row["value"]
+        except (ValueError, KeyError, TypeError):
+            raise InvalidArgument(
+                f"line {number}", 'not {"key": ..., "value": ...} on one line'
+            ) from None
+
+
+@click.command(epilog=_MAP)
+@click.argument("name", metavar="MAP")
+@click.argument("keys", metavar="[KEY...]", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every entry.")
+@plain_option
+@common_options()
+@pass_invocation
+def delete(
+    invocation: Invocation, name: str, keys: tuple[str, ...], everything: bool, plain: bool
+) -> None:
+    """Remove entries."""
+    if everything == bool(keys):
+        raise click.UsageError("say KEY..., or --all")
+    with invocation.connect() as target:
+        entry = target.map(name)
+        entry.plain = plain
+        if everything:
+            invocation.warn(f"{entry.clear()} entries removed")
+        for key in keys:
+            entry.delete(key)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl program`: every program of the kernel."""
+
+from __future__ import annotations
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.lazy import Entry, LazyGroup
+
+COLUMNS = (
+    "id",
+    "type",
+    "name",
+    "tag",
+    "bytes_xlated",
+    "bytes_jited",
+    "map_ids",
+    "object",
+    "pids",
+)
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "list": Entry("program", "Every program of the kernel.", "list_programs"),
+        "show": Entry("program", "One program.", "show"),
+    },
+)
+def command() -> None:
+    """Programs of the kernel, those of others too."""
+
+
+@click.command("list")
+@click.option("--type", "kind", metavar="TYPE", help="Only programs of this type, as in `xdp`.")
+@common_options()
+@pass_invocation
+def list_programs(invocation: Invocation, kind: str | None) -> None:
+    """Every program of the kernel, whoever loaded it."""
+    from bpfctl.listing import program_row
+
+    with invocation.connect() as target:
+        rows = [program_row(program) for program in target.programs(owners=True)]
+    invocation.output.rows([row for row in rows if kind in (None, row["type"])], COLUMNS)
+
+
+@click.command()
+@click.argument("name", metavar="PROGRAM")
+@common_options()
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
+    """One program: OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."""
+    from bpfctl.listing import program_row
+
+    with invocation.connect() as target:
+        row = program_row(target.program(name))
+    invocation.output.record(row)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl` itself: the list of commands, and how the program starts and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from bpfctl.cli.invocation import Invocation, pass_invocation
+from bpfctl.cli.lazy import Entry, LazyGroup
+
+COMMANDS = {
+    "run": Entry("run", "Build, load, attach, show events and maps; leave nothing behind."),
+    "build": Entry("build", "Compile BPF C for a target."),
+    "load": Entry("load", "Load an object; it stays until unload."),
+    "attach": Entry("attach", "Attach a program; it stays until detach."),
+    "detach": Entry("detach", "Detach a link."),
+    "unload": Entry("unload", "Detach an object's links and drop it."),
+    "events": Entry("events", "Show the events of a ring buffer or perf buffer."),
+    "map": Entry("map", "Maps: list, show, dump, get, set, delete."),
+    "object": Entry("object", "Objects that the daemon holds: list, show."),
+    "program": Entry("program", "Programs of the kernel: list, show."),
+    "link": Entry("link", "Links: list, show, update."),
+    "target": Entry("target", "Targets: add, list, info, remove."),
+    "pki": Entry("pki", "Certificates for targets over TCP: init, issue."),
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    any other error: a compiler's, the kernel's, the daemon's
+  2    wrong usage, or a value that does not fit
+  3    the verifier refused a program
+  4    there is nothing of that name
+  5    the target cannot be reached, or speaks another API
+  6    a permission or a role is missing
+  7    the target's kernel or daemon does not support it
+  8    busy: someone else is attached there, or a limit was met
+  130  interrupted before the work was done (Ctrl-C)
+  141  the reader of the output went away"""
+
+
+@click.command(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="bpfd", prog_name="bpfctl")
+@click.option(
+    "-t", "--target", metavar="TARGET", help="Target to speak to [BPFCTL_TARGET, local]."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "jsonl", "yaml", "csv"]),
+    help="How rows are written [table].",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more, as all of a verifier's log.")
+@pass_invocation
+def root(invocation: Invocation, target: str | None, output: str | None, verbose: bool) -> None:
+    """Load, attach and read BPF programs on this machine or on a target elsewhere.
+
+    -t, -o and --verbose may stand before or behind the command.
+    """
+    invocation.take(target, output, verbose)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line (None: of this process) and exit."""
+    # gRPC's own log lines would stand between ours; what failed is in the errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    if "_BPFCTL_COMPLETE" in os.environ:
+        root.main(arguments, prog_name="bpfctl")
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and give its exit code; errors are written to standard error."""
+    invocation = Invocation()
+    try:
+        # Not root.main(): click's own would turn a closed pipe and Ctrl-C into exit code 1.
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with root.make_context("bpfctl", given, obj=invocation) as context:
+            root.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("", err=True)
+        return 130
+    except BrokenPipeError:
+        # What is still in the buffer must not be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        from bpfctl.cli.failures import show
+
+        return show(error, verbose=invocation.verbose)
+    return 0
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    """SIGTERM and SIGHUP end a command as an exception does: it cleans up behind itself."""
+    raise SystemExit(128 + number)

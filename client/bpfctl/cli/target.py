@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl target`: named targets and what they are."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.lazy import Entry, LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "add": Entry("target", "Give a target a name.", "add"),
+        "list": Entry("target", "Named targets.", "list_targets"),
+        "info": Entry("target", "What a target is and what its kernel can do.", "info"),
+        "remove": Entry("target", "Forget a target.", "remove"),
+    },
+)
+def command() -> None:
+    """Targets that -t names. `local` is this machine and needs no entry."""
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--local",
+    "local",
+    is_flag=False,
+    flag_value="",
+    metavar="[SOCKET]",
+    help="A daemon of this machine, by its socket.",
+)
+@click.option("--ssh", metavar="[USER@]HOST[:PORT]", help="Through SSH, as ~/.ssh/config says.")
+@click.option(
+    "--command",
+    "dial",
+    metavar="COMMAND",
+    help="With --ssh: what to run there [bpfd dial-stdio].",
+)
+@click.option("--tcp", metavar="HOST:PORT", help="Through TCP with mutual TLS.")
+@click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="With --tcp: CA.")
+@click.option(
+    "--cert", type=click.Path(exists=True, dir_okay=False), help="With --tcp: own certificate."
+)
+@click.option(
+    "--key", type=click.Path(exists=True, dir_okay=False), help="With --tcp: its private key."
+)
+@click.option("--replace", is_flag=True, help="Overwrite a target of that name.")
+def add(
+    name: str,
+    local: str | None,
+    ssh: str | None,
+    dial: str | None,
+    tcp: str | None,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    replace: bool,
+) -> None:
+    """Give a target a name; nothing is connected yet."""
+    from bpfctl import config
+
+    config.check_name(name)
+    if sum(way is not None for way in (local, ssh, tcp)) != 1:
+        raise click.UsageError("say one of --local, --ssh and --tcp")
+    if tcp is None and (ca or cert or key):
+        raise click.UsageError("--ca, --cert and --key belong to --tcp")
+    if ssh is None and dial:
+        raise click.UsageError("--command belongs to --ssh")
+    targets = config.load_targets()
+    if name in targets and not replace:
+        raise click.UsageError(f"there is a target {name!r} already; --replace overwrites it")
+    entry: config.TargetConfig
+    if ssh is not None:
+        entry = config.parse_ssh(ssh, dial or config.DEFAULT_DIAL)
+    elif tcp is not None:
+        if not (ca and cert and key):
+            raise click.UsageError("--tcp needs --ca, --cert and --key: see `bpfctl pki`")
+        host, port = config.parse_host(tcp, config.DEFAULT_TCP_PORT)
+        paths = [os.path.abspath(path) for path in (ca, cert, key)]
+        entry = config.TcpTarget(host, port, *paths)
+    else:
+        entry = config.LocalTarget(os.path.abspath(local or config.default_socket()))
+    targets[name] = entry
+    path = config.save_targets(targets)
+    click.echo(f"{name}: {entry.transport} {entry.address} (in {path})")
+
+
+@click.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget a target; nothing happens on it."""
+    from bpfctl import config
+    from bpfctl.errors import NotFound
+
+    targets = config.load_targets()
+    if name not in targets:
+        raise NotFound("target", name, hint="`bpfctl target list` shows all")
+    del targets[name]
+    config.save_targets(targets)
+
+
+@click.command("list")
+@common_options()
+@pass_invocation
+def list_targets(invocation: Invocation) -> None:
+    """Named targets, `local` first."""
+    from bpfctl import config
+
+    targets = config.load_targets()
+    targets = {config.DEFAULT_TARGET: config.resolve(config.DEFAULT_TARGET)[1], **targets}
+    invocation.output.rows(
+        {"name": name, "transport": entry.transport, "address": entry.address}
+        for name, entry in targets.items()
+    )
+
+
+@click.command()
+@click.argument("name", required=False)
+@common_options()
+@pass_invocation
+def info(invocation: Invocation, name: str | None) -> None:
+    """What a target is and what its kernel can do, each feature with how it was probed."""
+    from bpfctl.listing import target_row
+
+    invocation.take(name, None, False)
+    with invocation.connect() as target:
+        row = target_row(target.info(features=True))
+    features = row.pop("features")
+    if invocation.format == "table":
+        invocation.output.record(row)
+        click.echo()
+        invocation.output.rows(features, ["feature", "supported", "since", "probe", "needs"])
+    else:
+        invocation.output.record({**row, "features": features})

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named targets and the user's folders.
+
+Targets stand in `targets.toml` of the config folder (`BPFCTL_CONFIG_DIR`, else the user's
+own). `local` needs no entry: it is the daemon of this machine, at `BPFCTL_SOCKET` or
+/run/bpfd/bpfd.sock.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bpfctl.errors import InvalidArgument, NotFound
+
+DEFAULT_TARGET = "local"
+DEFAULT_SOCKET = "/run/bpfd/bpfd.sock"
+DEFAULT_DIAL = "bpfd dial-stdio"
+DEFAULT_TCP_PORT = 9843
+
+
+@dataclass(frozen=True)
+class LocalTarget:
+    """A daemon of this machine, by its unix socket."""
+
+    transport: ClassVar[str] = "local"
+    socket: str = DEFAULT_SOCKET
+
+    @property
+    def address(self) -> str:
+        return self.socket
+
+
+@dataclass(frozen=True)
+class SshTarget:
+    """A daemon that `command` on the far side of an SSH connection speaks to by stdio."""
+
+    transport: ClassVar[str] = "ssh"
+    host: str
+    user: str = ""
+    """Empty: as the SSH configuration or this user's name says."""
+    port: int = 0
+    """0: as the SSH configuration says, else 22."""
+    command: str = DEFAULT_DIAL
+
+    @property
+    def address(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{user}{host}" + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True)
+class TcpTarget:
+    """A daemon that listens on TCP; both sides show certificates."""
+
+    transport: ClassVar[str] = "tcp"
+    host: str
+    port: int
+    ca: str
+    cert: str
+    key: str
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+TargetConfig = LocalTarget | SshTarget | TcpTarget
+
+_KINDS: dict[str, type[LocalTarget] | type[SshTarget] | type[TcpTarget]] = {
+    "local": LocalTarget,
+    "ssh": SshTarget,
+    "tcp": TcpTarget,
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def config_dir() -> Path:
+    """Folder of `targets.toml`; it need not exist."""
+    override = os.environ.get("BPFCTL_CONFIG_DIR")
+    if override:
+        return Path(override)
+    import platformdirs
+
+    return platformdirs.user_config_path("bpfctl", appauthor=False)
+
+
+def cache_dir() -> Path:
+    """Folder of what can be fetched or compiled again; it need not exist."""
+    override = os.environ.get("BPFCTL_CACHE_DIR")
+    if override:
+        return Path(override)
+    import platformdirs
+
+    return platformdirs.user_cache_path("bpfctl", appauthor=False)
+
+
+def default_socket() -> str:
+    """Socket of this machine's daemon."""
+    return os.environ.get("BPFCTL_SOCKET") or DEFAULT_SOCKET
+
+
+def parse_host(text: str, default_port: int = 0) -> tuple[str, int]:
+    """Host and port of "host", "host:port", "[v6]" or "[v6]:port".
+
+    Raises InvalidArgument for anything else.
+    """
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text)
+    if found is None:
+        if not _is_ipv6(text):
+            raise InvalidArgument("address", f"{text!r} is not HOST or HOST:PORT")
+        return text, default_port
+    host = found.group(1) or found.group(2)
+    port = int(found.group(3)) if found.group(3) else default_port
+    if port > 65535:
+        raise InvalidArgument("address", f"there is no port {port}")
+    return host, port
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return bool(socket.inet_pton(socket.AF_INET6, text.partition("%")[0]))
+    except OSError:
+        return False
+
+
+def parse_ssh(text: str, command: str = DEFAULT_DIAL) -> SshTarget:
+    """The SSH target of "[user@]host[:port]"."""
+    user, _, rest = text.rpartition("@")
+    host, port = parse_host(rest)
+    return SshTarget(host, user, port, command)
+
+
+def load_targets() -> dict[str, TargetConfig]:
+    """Named targets in the order of the file; raises InvalidArgument when it is damaged."""
+    import tomllib
+
+    path = config_dir() / "targets.toml"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidArgument(str(path), error.strerror or str(error)) from None
+    try:
+        entries = tomllib.loads(text).get("targets", {})
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(str(path), f"not valid TOML: {error}") from None
+    return {name: _from_entry(name, entry, path) for name, entry in entries.items()}
+
+
+def _from_entry(name: str, entry: Any, path: Path) -> TargetConfig:
+    where = f"{path}: target {name!r}"
+    if not isinstance(entry, dict):
+        raise InvalidArgument(where, "not a table")
+    kind = _KINDS.get(entry.get("transport", ""))
+    if kind is None:
+        raise InvalidArgument(where, f"transport must be one of {', '.join(_KINDS)}")
+    known = {item.name: item for item in fields(kind)}
+    for key, value in entry.items():
+        if key == "transport":
+            continue
+        if key not in known:
+            raise InvalidArgument(where, f"no such setting: {key}")
+        if not isinstance(value, int if key == "port" else str):
+            raise InvalidArgument(where, f"{key} has the wrong type")
+    try:
+        return kind(**{key: value for key, value in entry.items() if key != "transport"})
+    except TypeError:
+        needed = ", ".join(known)
+        raise InvalidArgument(where, f"a {kind.transport} target needs {needed}") from None
+
+
+def save_targets(targets: dict[str, TargetConfig]) -> Path:
+    """Write all named targets, at once and readable for this user alone; gives the path."""
+    import tempfile
+
+    import tomli_w
+
+    tables = {
+        name: {
+            "transport": config.transport,
+            **{item.name: getattr(config, item.name) for item in fields(config)},
+        }
+        for name, config in targets.items()
+    }
+    folder = config_dir()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "targets.toml"
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        file.write(tomli_w.dumps({"targets": tables}))
+    os.replace(file.name, path)
+    return path
+
+
+def check_name(name: str) -> str:
+    """`name` itself; raises InvalidArgument where it cannot name a target."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            "target name", f"{name!r}: letters, digits, '.', '_' and '-', at most 64"
+        )
+    return name
+
+
+def resolve(name: str | None = None) -> tuple[str, TargetConfig]:
+    """Name and settings of the target to speak to.
+
+    `name` is a named target, `local`, or an address: "unix:PATH", "ssh://[user@]host[:port]".
+    None: `BPFCTL_TARGET`, else `local`. Raises NotFound.
+    """
+    name = name or os.environ.get("BPFCTL_TARGET") or DEFAULT_TARGET
+    if name.startswith("unix:"):
+        return name, LocalTarget(name.removeprefix("unix:"))
+    if name.startswith("ssh://"):
+        return name, parse_ssh(name.removeprefix("ssh://").rstrip("/"))
+    targets = load_targets()
+    if name in targets:
+        return name, targets[name]
+    if name == DEFAULT_TARGET:
+        return name, LocalTarget(default_socket())
+    import difflib
+
+    near = difflib.get_close_matches(name, [*targets, DEFAULT_TARGET], 3)
+    raise NotFound(
+        "target", name, near, "`bpfctl target list` shows all, `target add` adds one"
+    )

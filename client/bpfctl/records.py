@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of an event stream as typed values, arrays or lines of JSON."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bpfctl.events import records
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bpfctl.btf.codec import Codec
+    from bpfctl.btf.columns import Array
+    from bpfctl.btf.parse import ByteOrder
+    from bpfctl.maps import Map
+    from bpfctl.wire import EventBatch
+
+_FEW = 64
+"""Records up to which importing numpy takes longer than decoding one by one."""
+
+
+class RecordReader:
+    """Reads records of one type; `codec` None: as hexadecimal digits."""
+
+    def __init__(self, codec: Codec | None, byteorder: ByteOrder = "little") -> None:
+        self.codec = codec
+        self._byteorder = byteorder
+
+    def rows(self, batch: EventBatch) -> list[dict[str, Any]]:
+        """The records of a batch; one that is no struct has its value as "value"."""
+        if self.codec is None:
+            return [{"data": bytes(raw).hex()} for raw in records(batch, self._byteorder)]
+        if batch.count > _FEW:
+            from bpfctl.btf import array
+
+            found = array.rows(self.array(batch), self.codec)
+        else:
+            size, decode = self.codec.size, self.codec.decode
+            found = [
+                decode(raw if len(raw) >= size else bytes(raw).ljust(size, b"\0"))
+                for raw in records(batch, self._byteorder)
+            ]
+        if not self.codec.fields:
+            return [{"value": value} for value in found]
+        return found
+
+    def json_lines(self, batch: EventBatch) -> bytes:
+        """A line of JSON for each record: the text of `rows`, made in bulk."""
+        import json
+
+        if self.codec is not None and self.codec.fields and batch.count > _FEW:
+            from bpfctl.btf import array
+
+            return array.json_lines(self.array(batch), self.codec)
+        lines = (
+            json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+            for row in self.rows(batch)
+        )
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def array(self, batch: EventBatch) -> Array:
+        """The records of a batch as one numpy array, a view of its data where they are
+        all alike."""
+        from bpfctl.btf.events import decode_events
+
+        return decode_events(
+            batch.data, batch.record_size, batch.count, self._dtype, self._byteorder
+        )
+
+    @cached_property
+    def _dtype(self) -> np.dtype[Any]:
+        from bpfctl.btf import array
+
+        if self.codec is None:
+            raise ValueError("the records have no type")
+        return array.codec_dtype(self.codec)
+
+
+def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordReader:
+    """The reader of a ring's records: of the struct `type_name`, or of the one that
+    `bpfctl.event_types` finds in the object's BTF.
+
+    Raises InvalidArgument for a type that the object does not have.
+    """
+    from bpfctl import event_types
+    from bpfctl.errors import InvalidArgument
+
+    byteorder: ByteOrder = "big" if ring.target.info().big_endian else "little"
+    btf = ring.btf
+    if btf is None:
+        if type_name:
+            raise InvalidArgument("type of the events", f"{ring.name} was made without BTF")
+        return RecordReader(None, byteorder)
+    from bpfctl.btf import Codec
+
+    name = ring.info.member or ring.info.name
+    type_id = event_types.named(btf, type_name) if type_name else event_types.guess(btf, name)
+    codec = Codec(btf, type_id, plain=plain) if type_id else None
+    return RecordReader(codec, byteorder)
