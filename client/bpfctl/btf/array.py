@@ -7,7 +7,7 @@ looked at. numpy is imported by the first call.
 
 from __future__ import annotations
 
-from itertools import chain, repeat
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.btf import columns
@@ -16,14 +16,17 @@ from bpfctl.btf.bytesroles import Ipv4, Prefix
 from bpfctl.btf.codec import Codec
 from bpfctl.btf.composites import ArrayNode, StructNode
 from bpfctl.btf.errors import BtfValueError
+from bpfctl.btf.jsonlines import join, json_pieces
 from bpfctl.btf.nodes import BytesLeaf, IntegerLeaf, Leaf, Node
 from bpfctl.btf.roles import Boolean, Value
+from bpfctl.btf.rows import Row
 from bpfctl.btf.text import split_path
 
 if TYPE_CHECKING:
     import numpy as np
 
     from bpfctl.btf.columns import Array
+    from bpfctl.btf.jsonlines import Pieces
 
 _CHUNK = 1 << 16
 """Rows that are made at once: what is in work stays in the caches."""
@@ -208,19 +211,49 @@ def rows(array: Array, codec: Codec, *, total: bool = False) -> list[Value]:
         flat = rows(array.reshape(-1), codec)
         width = array.shape[1]
         return [flat[at : at + width] for at in range(0, len(flat), width)]
-    parts = (
-        columns.values(codec.node, array[at : at + _CHUNK])
-        for at in range(0, len(array), _CHUNK)
+    return list(
+        chain.from_iterable(_rows(codec, array[at : at + _CHUNK]) for at in _starts(array))
     )
-    return list(chain.from_iterable(parts))
+
+
+def dump_rows(
+    keys: Array, values: Array, key: Codec, value: Codec, *, total: bool = False
+) -> list[Value]:
+    """Rows `{"key": ..., "value": ...}` of what `decode_dump` gave.
+
+    Per-CPU values are a list, or with `total` one value.
+    """
+    _check(keys, key)
+    _check(values, value)
+    made: list[Value] = []
+    for at in _starts(keys):
+        row = Row()
+        some = values[at : at + _CHUNK]
+        parts = [row.expression(key.node, keys[at : at + _CHUNK])]
+        if some.ndim == 1 or total:
+            parts.append(row.expression(value.node, some))
+        else:
+            cpus = [row.expression(value.node, some[:, cpu]) for cpu in range(some.shape[1])]
+            parts.append(f"[{', '.join(cpus)}]")
+        made += row.make(f"{{'key': {parts[0]}, 'value': {parts[1]}}}", len(some))
+    return made
+
+
+def _rows(codec: Codec, array: Array) -> list[Value]:
+    row = Row()
+    return row.make(row.expression(codec.node, array), len(array))
+
+
+def _starts(array: Array) -> range:
+    return range(0, len(array), _CHUNK)
 
 
 def json_lines(array: Array, codec: Codec, *, total: bool = False) -> bytes:
     """One line of JSON for every item, the text of `rows` without the objects in between."""
     _check(array, codec)
     return b"".join(
-        _lines(_pieces(codec, array[at : at + _CHUNK], total), len(array[at : at + _CHUNK]))
-        for at in range(0, len(array), _CHUNK)
+        join(_pieces(codec, array[at : at + _CHUNK], total), len(array[at : at + _CHUNK]))
+        for at in _starts(array)
     )
 
 
@@ -231,11 +264,11 @@ def dump_json_lines(
     _check(keys, key)
     _check(values, value)
     lines = []
-    for at in range(0, len(keys), _CHUNK):
+    for at in _starts(keys):
         some = keys[at : at + _CHUNK]
-        pieces: columns.Pieces = [b'{"key":', *_pieces(key, some, False), b',"value":']
+        pieces: Pieces = [b'{"key":', *_pieces(key, some, False), b',"value":']
         pieces += [*_pieces(value, values[at : at + _CHUNK], total), b"}"]
-        lines.append(_lines(pieces, len(some)))
+        lines.append(join(pieces, len(some)))
     return b"".join(lines)
 
 
@@ -248,23 +281,11 @@ def _check(array: Array, codec: Codec) -> None:
         )
 
 
-def _pieces(codec: Codec, array: Array, total: bool) -> columns.Pieces:
+def _pieces(codec: Codec, array: Array, total: bool) -> Pieces:
     if array.ndim == 1 or total:
-        return columns.json_pieces(codec.node, array)
-    pieces: columns.Pieces = [b"["]
+        return json_pieces(codec.node, array)
+    pieces: Pieces = [b"["]
     for cpu in range(array.shape[1]):
         pieces += [b","] if cpu else []
-        pieces += columns.json_pieces(codec.node, array[:, cpu])
+        pieces += json_pieces(codec.node, array[:, cpu])
     return [*pieces, b"]"]
-
-
-def _lines(pieces: columns.Pieces, count: int) -> bytes:
-    """Joins the pieces of each row; what does not differ is merged first."""
-    merged: columns.Pieces = []
-    for piece in [*pieces, b"\n"]:
-        if isinstance(piece, bytes) and merged and isinstance(merged[-1], bytes):
-            merged[-1] += piece
-        else:
-            merged.append(piece)
-    streams = [repeat(piece, count) if isinstance(piece, bytes) else piece for piece in merged]
-    return b"".join(chain.from_iterable(zip(*streams, strict=True)))

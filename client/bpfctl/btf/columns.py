@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole columns at once: numpy arrays of C layout -> lists of values and pieces of JSON.
+"""Leaves in bulk: a field of every item of a numpy array of C layout, and its values.
 
 Every function takes an array whose items are values of a tree (display.py), of one
 dimension, or of two (entries, CPUs) where the CPUs are to be combined into one value.
@@ -8,13 +8,14 @@ dimension, or of two (entries, CPUs) where the CPUs are to be combined into one 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
+from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfctl.btf.bytesroles import BytesRole, Ipv4, Ipv6, Mac, Prefix, Real, Text
-from bpfctl.btf.composites import ArrayNode, StructNode
-from bpfctl.btf.nodes import BitsLeaf, BytesLeaf, IntegerLeaf, Leaf, Node
+from bpfctl.btf.composites import ArrayNode
+from bpfctl.btf.nodes import BitsLeaf, BytesLeaf, IntegerLeaf, Leaf
 from bpfctl.btf.parse import ByteOrder
 from bpfctl.btf.roles import Boolean, Duration, Hexadecimal, IntegerRole, Number, Value
 
@@ -101,31 +102,7 @@ def column_of(leaf: Leaf, array: Array, offset: int) -> Array:
     return combine(leaf, column) if column.ndim == 2 else column
 
 
-def values(node: Node, array: Array, offset: int = 0) -> list[Value]:
-    """The decoded value of every item: what Codec.decode() gives for each."""
-    if isinstance(node, StructNode):
-        names = [field.name for field in node.fields]
-        if not names:
-            return [{} for _ in range(len(array))]
-        columns = [values(field.node, array, offset + field.offset) for field in node.fields]
-        return [dict(zip(names, row, strict=False)) for row in zip(*columns, strict=False)]
-    if isinstance(node, ArrayNode):
-        numbers = _numbers(node, array, offset)
-        if numbers is not None:
-            return list(numbers.tolist())
-        if not node.count:
-            return [[] for _ in range(len(array))]
-        step = node.element.size
-        columns = [
-            values(node.element, array, offset + index * step) for index in range(node.count)
-        ]
-        return list(map(list, zip(*columns, strict=False)))
-    if isinstance(node, Leaf) and node.size:
-        return leaf_values(node, column_of(node, array, offset))
-    return [node.decode(b"", 0)] * len(array)
-
-
-def _numbers(node: ArrayNode, array: Array, offset: int) -> Array | None:
+def numbers(node: ArrayNode, array: Array, offset: int) -> Array | None:
     """An array of plain numbers as (entries, count), None for any other."""
     import numpy as np
 
@@ -165,7 +142,7 @@ def leaf_values(leaf: Leaf, column: Array) -> list[Value]:
 def bytes_values(role: BytesRole, column: Array, raw: list[Any]) -> list[Value]:
     """The same for roles of bytes; `raw` is the column as a list."""
     if isinstance(role, Ipv4):
-        return list(map(socket.inet_ntoa, raw))
+        return _ipv4(column)
     if isinstance(role, Ipv6):
         return _ipv6(column, raw)
     if isinstance(role, Mac):
@@ -181,6 +158,25 @@ def bytes_values(role: BytesRole, column: Array, raw: list[Any]) -> list[Value]:
     if isinstance(role, Text):
         return _each_once(role.show, raw)
     return list(map(role.show, raw))
+
+
+def _ipv4(column: Array) -> list[Value]:
+    """Two halves from tables: half the time of inet_ntoa() for each."""
+    import numpy as np
+
+    if len(column) < 10_000:
+        return list(map(socket.inet_ntoa, column.tolist()))
+    high, low = _halves()
+    halves = np.ascontiguousarray(column).view(">u2").reshape(-1, 2)
+    return list((high[halves[:, 0]] + low[halves[:, 1]]).tolist())
+
+
+@cache
+def _halves() -> tuple[Array, Array]:
+    import numpy as np
+
+    pairs = [f"{first}.{second}" for first in range(256) for second in range(256)]
+    return np.array([f"{pair}." for pair in pairs], object), np.array(pairs, object)
 
 
 def _ipv6(column: Array, raw: list[bytes]) -> list[Value]:
@@ -209,68 +205,3 @@ def _each_once(show: Callable[[_K], _V], raw: Iterable[_K]) -> list[_V]:
     raw = list(raw)
     shown = {item: show(item) for item in set(raw)}
     return list(map(shown.__getitem__, raw))
-
-
-Pieces = list[bytes | Sequence[bytes]]
-"""JSON of a column: what is the same in every row as bytes, what differs as a list."""
-
-
-def json_pieces(node: Node, array: Array, offset: int = 0) -> Pieces:
-    """The JSON text of every item, in pieces that are to be joined row by row."""
-    import orjson
-
-    if isinstance(node, StructNode):
-        pieces: Pieces = []
-        for field in node.fields:
-            head = b"," if pieces else b"{"
-            pieces.append(head + orjson.dumps(field.name) + b":")
-            pieces += json_pieces(field.node, array, offset + field.offset)
-        return [*pieces, b"}" if pieces else b"{}"]
-    if isinstance(node, ArrayNode):
-        numbers = _numbers(node, array, offset)
-        if numbers is not None:
-            text = _dump_numbers(numbers)
-            return [b"[", text[2:-2].split(b"],["), b"]"] if len(array) else [b"[]"]
-        pieces = [b"["]
-        for index in range(node.count):
-            pieces += [b","] if index else []
-            pieces += json_pieces(node.element, array, offset + index * node.element.size)
-        return [*pieces, b"]"]
-    if isinstance(node, Leaf) and node.size:
-        return _leaf_pieces(node, column_of(node, array, offset))
-    return [orjson.dumps(node.decode(b"", 0))]
-
-
-def _leaf_pieces(leaf: Leaf, column: Array) -> Pieces:
-    import orjson
-
-    role = leaf.role
-    if isinstance(role, Number | Duration | Real) and column.dtype.kind in "iuf":
-        import numpy as np
-
-        if column.dtype.kind != "f" or np.isfinite(column).all():
-            return [_dump_numbers(column)[1:-1].split(b",")]
-    shown = leaf_values(leaf, column)
-    if isinstance(role, Hexadecimal) or (
-        isinstance(role, BytesRole) and not isinstance(role, Text | Real)
-    ):
-        # Addresses and hex digits: nothing in them needs an escape.
-        return [b'"', "\n".join(shown).encode().split(b"\n"), b'"']
-    return [
-        _each_once(orjson.dumps, shown) if _hashable(shown) else list(map(orjson.dumps, shown))
-    ]
-
-
-def _hashable(shown: list[Value]) -> bool:
-    """Whether equal items are of one type: 1 and True are equal and differ in JSON."""
-    return len({type(item) for item in shown}) == 1
-
-
-def _dump_numbers(column: Array) -> bytes:
-    import numpy as np
-    import orjson
-
-    # float32 as double, as decode() has them.
-    native_type = "f8" if column.dtype.kind == "f" else column.dtype.newbyteorder("=")
-    native = np.ascontiguousarray(column, dtype=native_type)
-    return orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.btf.errors import BtfValueError
@@ -48,31 +49,37 @@ def decode_events(
         offsets = HEADER_BYTES + stride * np.arange(count)
         lengths = np.full(count, record_size)
     else:
-        spans = list(record_spans(data, count, byteorder))
-        offsets = np.array([offset for offset, _ in spans], "i8")
-        lengths = np.array([length for _, length in spans], "i8")
+        starts, sizes = record_spans(data, count, byteorder)
+        offsets, lengths = np.frombuffer(starts, "i8"), np.frombuffer(sizes, "i8")
     result = np.zeros(count, dtype)
-    source = np.frombuffer(data, "u1")
     target = result.view("u1").reshape(count, dtype.itemsize)
     lengths = np.minimum(lengths, dtype.itemsize)
-    for length in np.unique(lengths).tolist():
+    for length in filter(None, np.unique(lengths).tolist()):
         chosen = np.flatnonzero(lengths == length)
-        target[chosen, :length] = source[offsets[chosen, None] + np.arange(length)]
+        # Every run of `length` bytes of the data as an item; those that are chosen are copied.
+        runs = np.ndarray((len(data) - length + 1,), f"V{length}", data, 0, (1,))
+        target[chosen, :length] = runs[offsets[chosen]].view("u1").reshape(-1, length)
     return result
 
 
 def record_spans(
     data: bytes | memoryview, count: int, byteorder: ByteOrder = "little"
-) -> Iterator[tuple[int, int]]:
-    """(offset, length) of the data of each record, by its header.
+) -> tuple[array[int], array[int]]:
+    """Offsets and lengths of the data of the records, by their headers.
 
     Raises BtfValueError when the data ends early.
     """
+    words = array("I", bytes(data) + bytes(-len(data) % 4))
+    if byteorder != sys.byteorder:
+        words.byteswap()
+    starts, lengths = array("q"), array("q")
     at, end = 0, len(data)
     for index in range(count):
-        length = int.from_bytes(data[at : at + 4], byteorder) & _LENGTH_MASK
         start = at + HEADER_BYTES
+        length = words[at >> 2] & _LENGTH_MASK if start <= end else 0
         if start + length > end:
             raise BtfValueError("", f"record {index} of {count} ends behind the {end} bytes")
-        yield start, length
+        starts.append(start)
+        lengths.append(length)
         at = start + (length + 7 & ~7)
+    return starts, lengths
