@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from bpfctl.package import PackageError, find_package, load_package, packages
+from bpfctl import attachpoint
+from bpfctl.package import PARAMETERS, PackageError, find_package, load_package, packages
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -199,3 +200,7 @@ def test_the_packages_of_this_repository_are_read(folder: Path) -> None:
     package = load_package(folder.name)
     assert package.folder == folder
     assert find_package(f"{folder}/") == folder
+    for program in package.programs:
+        text = program.attach_text(dict.fromkeys(PARAMETERS, "1"))
+        if text is not None and program.attached:
+            assert attachpoint.parse(text).WhichOneof("point")
