@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from bpfd import audit, errors, security
+from bpfd import audit, errors, security, wire
 
 _log = logging.getLogger("bpfd.calls")
 
@@ -80,7 +80,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
             behaviour = call.missing
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            behaviour, handler.request_deserializer, handler.response_serializer
+            behaviour,
+            handler.request_deserializer,
+            wire.SERIALIZERS.get(method, handler.response_serializer),
         )
         return wrapped
 

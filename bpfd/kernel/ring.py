@@ -242,26 +242,30 @@ class Ring:
 
         When `take` raises, the records stay. None: nothing was there but discarded records.
         """
-        consumed = self._consumer.load()
-        waiting = min((self._producer.load() - consumed) % self._producer.modulus, self.size)
-        if not waiting:
-            return None
-        self._acquire()
-        start = consumed & self.size - 1
-        records = scan(self._words, start, start + min(waiting, most))
-        result = None
-        if records.count:
+        while True:
+            consumed = self._consumer.load()
+            waiting = (self._producer.load() - consumed) % self._producer.modulus
+            if not waiting:
+                return None
             self._acquire()
-            views = [self._data[first:last] for first, last in records.segments]
-            try:
-                result = take(Taken(views, records.count, records.record_size))
-            finally:
-                for view in views:
-                    view.release()
-        if records.end != start:
+            start = consumed & self.size - 1
+            records = scan(self._words, start, start + min(waiting, most, self.size))
+            if records.end == start:
+                return None
+            result = self._take(records, take) if records.count else None
             self._release()
             self._consumer.store((consumed + records.end - start) % self._consumer.modulus)
-        return result
+            if records.count:
+                return result
+
+    def _take(self, records: Records, take: Callable[[Taken], T]) -> T:
+        self._acquire()
+        views = [self._data[first:last] for first, last in records.segments]
+        try:
+            return take(Taken(views, records.count, records.record_size))
+        finally:
+            for view in views:
+                view.release()
 
     def close(self) -> None:
         """Unmaps; records that were not taken stay in the map."""
