@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 #include <bpfd/events.h>
+#include <bpfd/shown.h>
 
 /* Why a packet went where it went; key of `counters`. */
 enum reason {
@@ -41,12 +42,16 @@ enum reason {
 	REASONS,
 };
 
+KEY_OF_ENUM(reason);
+
 /* Versions of the program; key of `versions`. */
 enum version {
 	V1,
 	V2,
 	VERSIONS,
 };
+
+KEY_OF_ENUM(version);
 
 /* What `ports` says of a port. */
 enum port_rule {
@@ -174,7 +179,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REASONS);
-	__type(key, __u32);
+	__type(key, reason_key);
 	__type(value, struct counter);
 } counters SEC(".maps");
 
@@ -186,7 +191,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, VERSIONS);
-	__type(key, __u32);
+	__type(key, version_key);
 	__type(value, struct counter);
 } versions SEC(".maps");
 

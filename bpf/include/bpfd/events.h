@@ -25,6 +25,7 @@
 #include <linux/bpf.h>
 #endif
 #include <bpf/bpf_helpers.h>
+#include <bpfd/shown.h>
 
 /*
  * Declares the ring NAME of BYTES (a power of two, and whole pages of the
@@ -49,13 +50,6 @@
 		__type(key, __u32);                                          \
 		__type(value, __u64);                                        \
 	} NAME##_lost SEC(".maps")
-
-/*
- * On a member of a struct: how user space shows it where its type does not say.
- * FORMAT is one of those of docs/design/004-values-by-btf.md: ktime is a time
- * of bpf_ktime_get_ns(), ns a duration.
- */
-#define SHOWN_AS(FORMAT) __attribute__((btf_decl_tag("bpfd:format=" FORMAT)))
 
 /* Room for one record in the ring, or NULL after counting the loss. Every
  * path of the program must submit or discard the record. */
