@@ -12,6 +12,7 @@ from bpfd import errors
 from bpfd.attach.failure import refused
 from bpfd.kernel import syscall
 from bpfd.kernel.constants import ProgType
+from bpfd.kernel.info import link_info
 from bpfd.v1 import links_pb2
 
 ATOMIC = links_pb2.UPDATE_METHOD_ATOMIC
@@ -119,10 +120,12 @@ class Attachment:
     def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
         """Another program in place of the attached one; when it raises, the old one stays.
 
-        ATOMIC keeps `fds`. OVERLAP replaces them: pins of the old links must be replaced
-        by pins of the new ones.
+        Nothing happens when the program is the attached one. ATOMIC keeps `fds`. OVERLAP
+        replaces them: pins of the old links must be replaced by pins of the new ones.
         """
         self.hook.check(program)
+        if self._runs(program):
+            return ATOMIC
         if self._again is not None:
             new = self._again(program)
             old, self.fds, self.method = self.fds, new.fds, new.method
@@ -143,3 +146,9 @@ class Attachment:
                     },
                 ) from None
         return ATOMIC
+
+    def _runs(self, program: Program) -> bool:
+        """Whether there is nothing to exchange."""
+        if not self.pinnable or not self.fds:
+            return False
+        return all(link_info(fd).prog_id == program.id for fd in self.fds)

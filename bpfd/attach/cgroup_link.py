@@ -4,38 +4,17 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Iterator
 
 from bpfd import errors
 from bpfd.attach import order as ordering
 from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.failure import refused
 from bpfd.attach.place import opened_cgroup
-from bpfd.kernel import syscall
+from bpfd.kernel import cgroup, info, syscall
+from bpfd.kernel.constants import Cmd, LinkType
 from bpfd.v1 import attach_pb2, common_pb2
-
-
-def attach_to_cgroup(
-    hook: Hook,
-    program: Program,
-    attach_type: int,
-    cgroup: common_pb2.Cgroup,
-    order: attach_pb2.Order,
-) -> Attachment:
-    """Attaches beside the programs that are there (BPF_F_ALLOW_MULTI is implied).
-
-    The link stays when the cgroup is removed, but sees nothing any more. Raises NotFound,
-    InvalidArgument, NotSupported, PermissionMissing, KernelError.
-    """
-    hook.check(program)
-    place = ordering.words(order)
-    with opened_cgroup(cgroup) as (fd, path):
-        try:
-            rest = place.rest if place else ()
-            link = syscall.link_create(program.fd, fd, attach_type, place.flags, rest=rest)
-        except OSError as error:
-            raise _explained(error, hook, path, order, bool(place)) from None
-    return Attachment(hook, [link], "cgroup link")
-
 
 _HINTS = {
     "EPERM": "a program further up was attached so that none may be below it "
@@ -47,12 +26,71 @@ _HINTS = {
 }
 
 
-def _explained(
-    error: OSError, hook: Hook, path: str, order: attach_pb2.Order, ordered: bool
-) -> errors.BpfdError:
-    point = f"{hook.name} of cgroup {path}"
-    if ordered and (missing := ordering.anchor_missing(order, point, error)):
-        return missing
-    if ordered and error.errno in (errno.EINVAL, errno.E2BIG):
-        return errors.NotSupported("an order of programs on a cgroup", since="6.17")
-    return refused(error, f"attaching to {point}", hook.capability, _HINTS)
+def attach_to_cgroup(
+    hook: Hook,
+    program: Program,
+    attach_type: int,
+    reference: common_pb2.Cgroup,
+    order: attach_pb2.Order,
+) -> Attachment:
+    """Attaches beside the programs that are there (BPF_F_ALLOW_MULTI is implied).
+
+    The link stays when the cgroup is removed, but sees nothing any more. Raises NotFound,
+    InvalidArgument, NotSupported, PermissionMissing, KernelError.
+    """
+    hook.check(program)
+    place = ordering.words(order)
+    with opened_cgroup(reference) as (fd, path):
+        if place.rest[0]:
+            order = _by_link(order, fd, attach_type, f"{hook.name} of cgroup {path}")
+            place = ordering.words(order)
+        try:
+            rest = place.rest if place else ()
+            link = syscall.link_create(program.fd, fd, attach_type, place.flags, rest=rest)
+        except OSError as error:
+            if place and error.errno in (errno.EINVAL, errno.E2BIG):
+                raise errors.NotSupported(
+                    "an order of programs on a cgroup", since="6.17"
+                ) from None
+            operation = f"attaching to {hook.name} of cgroup {path}"
+            raise refused(error, operation, hook.capability, _HINTS) from None
+    return Attachment(hook, [link], "cgroup link")
+
+
+def _by_link(
+    order: attach_pb2.Order, fd: int, attach_type: int, point: str
+) -> attach_pb2.Order:
+    """The order with a link as its anchor: the kernel places links beside links alone."""
+    anchor = order.WhichOneof("anchor")
+    assert anchor is not None
+    number: int = getattr(order, anchor)
+    links = dict(_links(os.fstat(fd).st_ino, attach_type))
+    if "link" in anchor:
+        if number not in links:
+            raise ordering.missing("link", number, point)
+        return order
+    found = next((link for link, program in links.items() if program == number), 0)
+    if not found:
+        raise ordering.missing("program with a link", number, point)
+    result = attach_pb2.Order(expected_revision=order.expected_revision)
+    setattr(result, anchor.replace("program", "link"), found)
+    return result
+
+
+def _links(inode: int, attach_type: int) -> Iterator[tuple[int, int]]:
+    """(link id, program id) of the links on a cgroup."""
+    for number in syscall.ids(Cmd.LINK_GET_NEXT_ID):
+        try:
+            fd = syscall.fd_by_id(Cmd.LINK_GET_FD_BY_ID, number)
+        except OSError:
+            continue
+        try:
+            link = info.link_info(fd)
+        finally:
+            os.close(fd)
+        if (
+            link.type == LinkType.CGROUP
+            and link.attach_type == attach_type
+            and cgroup.same(link.cgroup_id, inode)
+        ):
+            yield number, link.prog_id

@@ -55,5 +55,9 @@ def anchor_missing(
     if anchor in (None, "first") or error.errno not in _NO_ANCHOR:
         return None
     kind = "program" if "program" in anchor else "link"
-    number: int = getattr(order, anchor)
+    return missing(kind, getattr(order, anchor), point)
+
+
+def missing(kind: str, number: int, point: str) -> errors.NotFound:
+    """The error for an anchor that is not on the hook."""
     return errors.NotFound(kind, str(number), hint=f"it is not attached to {point}")

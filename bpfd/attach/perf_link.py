@@ -42,6 +42,9 @@ class Event:
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP and cookie:
                 raise errors.NotSupported("cookies of perf events", since="5.15") from None
+            if error.errno == errno.EEXIST:  # bpf_prog_array_copy() takes none twice
+                owner = f"program {program.id} ({program.name}) itself"
+                raise errors.AttachBusy(self.point, owner, program.id) from None
             if error.errno == errno.E2BIG:
                 raise errors.LimitExceeded(
                     f"the number of programs on {self.point}", 64

@@ -55,6 +55,11 @@ def path_of_id(cgroup_id: int) -> str:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(cgroup_id))
 
 
+def same(cgroup_id: int, inode: int) -> bool:
+    """Whether a directory's inode number is that of the cgroup with this id."""
+    return cgroup_id & _ID_MASK == inode & _ID_MASK
+
+
 def children(path: str) -> list[str]:
     """Names of the cgroups directly below a directory; none when it cannot be read."""
     try:

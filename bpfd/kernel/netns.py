@@ -83,6 +83,9 @@ def entered(path: str | None) -> Iterator[int]:
         return
     target = open_namespace(path)
     try:
+        if os.fstat(target).st_ino == own().inode:
+            yield own().inode  # needs no privilege
+            return
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             _setns(target)

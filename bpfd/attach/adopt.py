@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attachments that an earlier daemon left pinned, rebuilt from what the kernel says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from bpfd import attach as hooks
+from bpfd import errors
+from bpfd.attach import (
+    cgroup_skb,
+    perf_event,
+    raw_tracepoint,
+    sock_ops,
+    tc,
+    tp_btf,
+    tracepoint,
+    uprobe,
+    xdp,
+)
+from bpfd.attach.attachment import Attachment, Hook, Program
+from bpfd.attach.perf_link import PERF_LINK
+from bpfd.kernel import cgroup, interface, netns, syscall, tracefs
+from bpfd.kernel import perf_event as event_source
+from bpfd.kernel.constants import AttachType, Cmd, LinkType, ProgType
+from bpfd.kernel.info import LinkInfo, link_info, prog_info
+from bpfd.v1 import attach_pb2, common_pb2
+
+_SOFTWARE, _BREAKPOINT = 1, 5  # enum perf_type_id, whose fixed numbers end there
+_UPROBE, _URETPROBE, _TRACEPOINT, _EVENT = 1, 2, 5, 6
+"""enum bpf_perf_event_type, kernel 6.6 (1b715e1b0ec5)."""
+
+_BY_ATTACH_TYPE: dict[int, Hook] = {
+    AttachType.CGROUP_INET_INGRESS: cgroup_skb.HOOK,
+    AttachType.CGROUP_INET_EGRESS: cgroup_skb.HOOK,
+    AttachType.CGROUP_SOCK_OPS: sock_ops.HOOK,
+}
+_BY_PROGRAM_TYPE: dict[int, Hook] = {
+    ProgType.TRACEPOINT: tracepoint.HOOK,
+    ProgType.KPROBE: uprobe.HOOK,
+    ProgType.PERF_EVENT: perf_event.HOOK,
+    ProgType.TRACING: tp_btf.HOOK,
+}
+
+
+def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attachment:
+    """The attachment behind links found pinned; takes the fds over unless it raises.
+
+    `point` is where they were attached, for those who wrote it down; None: as far as the
+    kernel tells (`find_point`). Raises NotSupported for links of a hook that has no file
+    here, and InvalidArgument for no link or links of several kinds.
+    """
+    if not fds:
+        raise errors.InvalidArgument("fds", "an attachment without links cannot be adopted")
+    infos = [link_info(fd) for fd in fds]
+    first = infos[0]
+    if any((each.type, each.prog_id) != (first.type, first.prog_id) for each in infos):
+        raise errors.InvalidArgument("fds", "the links are not of one attachment")
+    hook = _hook(first)
+    if first.type == LinkType.XDP:
+        return Attachment(hook, fds, _xdp_place(first)[0])
+    if first.type == LinkType.TCX:
+        return Attachment(hook, fds, "tcx")
+    if first.type == LinkType.CGROUP:
+        return Attachment(hook, fds, "cgroup link")
+    where = point if point is not None and point.WhichOneof("point") else find_point(fds)
+
+    def again(program: Program) -> Attachment:
+        if where.WhichOneof("point") is None:
+            raise errors.NotSupported(
+                f"replacing the program of a {hook.name} link from before the daemon's start",
+                since="6.6",
+                needs="detach it and attach the new program",
+            )
+        return hooks.attach(program, where)
+
+    method = PERF_LINK if first.type == LinkType.PERF_EVENT else "raw tracepoint link"
+    return Attachment(hook, fds, method, again=again)
+
+
+def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
+    """Where links are attached, as far as the kernel tells; empty when it does not.
+
+    What `point_of` leaves open is searched: an interface's namespace, a cgroup's path, a
+    tracepoint's category.
+    """
+    if not fds:
+        return attach_pb2.AttachPoint()
+    info = link_info(fds[0])
+    point = point_of(info, _program_type(info.prog_id))
+    match point.WhichOneof("point"):
+        case "xdp":
+            mode, path = _xdp_place(info)
+            if path:
+                point.xdp.interface.netns.path = path
+            point.xdp.mode = {
+                xdp.NATIVE: attach_pb2.XDP_MODE_NATIVE,
+                xdp.GENERIC: attach_pb2.XDP_MODE_GENERIC,
+            }.get(mode, attach_pb2.XDP_MODE_UNSPECIFIED)
+        case "tc":
+            if path := _tcx_namespace(info):
+                point.tc.interface.netns.path = path
+        case "cgroup_skb":
+            _name_cgroup(point.cgroup_skb.cgroup)
+        case "sock_ops":
+            _name_cgroup(point.sock_ops.cgroup)
+        case "perf_event":
+            _name_clock(point.perf_event)
+        case "tracepoint":
+            categories = tracefs.categories_of(point.tracepoint.name)
+            point.tracepoint.category = categories[0] if categories else ""
+    return point
+
+
+def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
+    """The attach point that a link's information amounts to; empty when it says nothing.
+
+    Pure. `program_type` tells tp_btf from raw_tracepoint. Left open are what the kernel
+    does not tell: namespaces, the mode of XDP, a tracepoint's category, sampling rates.
+    """
+    point = attach_pb2.AttachPoint()
+    match info.type:
+        case LinkType.XDP:
+            point.xdp.interface.ifindex = info.ifindex
+        case LinkType.TCX:
+            point.tc.interface.ifindex = info.ifindex
+            point.tc.method = attach_pb2.TC_METHOD_TCX
+            point.tc.direction = (
+                attach_pb2.TC_DIRECTION_EGRESS
+                if info.attach_type == AttachType.TCX_EGRESS
+                else attach_pb2.TC_DIRECTION_INGRESS
+            )
+        case LinkType.CGROUP:
+            _cgroup_point(info, point)
+        case LinkType.RAW_TRACEPOINT if program_type == ProgType.TRACING:
+            point.tp_btf.cookie = info.cookie
+            point.tp_btf.SetInParent()
+        case LinkType.RAW_TRACEPOINT:
+            point.raw_tracepoint.name = info.target_name
+            point.raw_tracepoint.cookie = info.cookie
+        case LinkType.PERF_EVENT:
+            _perf_point(info, point)
+    return point
+
+
+def _cgroup_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
+    if info.attach_type == AttachType.CGROUP_INET_INGRESS:
+        point.cgroup_skb.direction = attach_pb2.CGROUP_SKB_DIRECTION_INGRESS
+        point.cgroup_skb.cgroup.id = info.cgroup_id
+    elif info.attach_type == AttachType.CGROUP_INET_EGRESS:
+        point.cgroup_skb.direction = attach_pb2.CGROUP_SKB_DIRECTION_EGRESS
+        point.cgroup_skb.cgroup.id = info.cgroup_id
+    elif info.attach_type == AttachType.CGROUP_SOCK_OPS:
+        point.sock_ops.cgroup.id = info.cgroup_id
+
+
+def _perf_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
+    if info.perf_type in (_UPROBE, _URETPROBE):
+        point.uprobe.binary = info.target_name
+        point.uprobe.file_offset = info.offset
+        point.uprobe.ret = info.perf_type == _URETPROBE
+        point.uprobe.cookie = info.cookie
+    elif info.perf_type == _TRACEPOINT:
+        point.tracepoint.name = info.target_name
+        point.tracepoint.cookie = info.cookie
+    elif info.perf_type == _EVENT:
+        point.perf_event.type = info.event_type
+        point.perf_event.config = info.event_config
+        point.perf_event.cookie = info.cookie
+
+
+def _hook(info: LinkInfo) -> Hook:
+    found: Hook | None = None
+    match info.type:
+        case LinkType.XDP:
+            found = xdp.HOOK
+        case LinkType.TCX:
+            found = tc.HOOK
+        case LinkType.CGROUP if info.attach_type is not None:
+            found = _BY_ATTACH_TYPE.get(info.attach_type)
+        case LinkType.RAW_TRACEPOINT:
+            kind = _program_type(info.prog_id)
+            found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.PERF_EVENT:
+            found = _BY_PROGRAM_TYPE.get(_program_type(info.prog_id))
+    if found is None:
+        raise errors.NotSupported(f"adopting links of type {info.type}")
+    return found
+
+
+def _program_type(program_id: int) -> int:
+    """The type of a program; 0: it is gone."""
+    try:
+        fd = syscall.fd_by_id(Cmd.PROG_GET_FD_BY_ID, program_id)
+    except OSError:
+        return 0
+    try:
+        return int(prog_info(fd).type)
+    finally:
+        os.close(fd)
+
+
+def _xdp_place(info: LinkInfo) -> tuple[str, str]:
+    """(mode, namespace file) of an XDP link; "" for what was not found.
+
+    Found is the first namespace in which that interface runs that program; "" is also the
+    caller's own namespace.
+    """
+    for namespace in netns.everywhere():
+        try:
+            with netns.entered(namespace.path):
+                state = interface.xdp_state(info.ifindex)
+        except OSError:
+            continue
+        for mode, program_id in ((xdp.NATIVE, state.native), (xdp.GENERIC, state.generic)):
+            if info.ifindex and program_id == info.prog_id:
+                return mode, _foreign(namespace)
+    return "", ""
+
+
+def _tcx_namespace(info: LinkInfo) -> str:
+    for namespace in netns.everywhere():
+        try:
+            with netns.entered(namespace.path):
+                _, links = syscall.prog_query(info.ifindex, info.attach_type or 0)
+        except OSError:
+            continue
+        if info.id in links:
+            return _foreign(namespace)
+    return ""
+
+
+def _foreign(namespace: netns.Namespace) -> str:
+    return "" if namespace.inode == netns.own().inode else namespace.path
+
+
+def _name_clock(point: attach_pb2.PerfEvent) -> None:
+    """The clocks have sources of their own inside the kernel (0d6d062ca27e), which sysfs
+    does not list; who asked for them asked for a software event."""
+    sources = event_source.sources().values()
+    if sources and point.type > _BREAKPOINT and point.type not in sources:
+        point.type = _SOFTWARE
+
+
+def _name_cgroup(reference: common_pb2.Cgroup) -> None:
+    """The id made a path, which says more; left as it is when the cgroup is gone."""
+    with contextlib.suppress(OSError):
+        reference.path = cgroup.path_of_id(reference.id)

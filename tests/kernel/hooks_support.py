@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs, network namespaces and cgroups for the tests of hooks."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bpfd.attach.attachment import Program
+from bpfd.kernel import cgroup, elf_object, info, netns, syscall
+from bpfd.kernel.constants import Cmd
+from bpfd.kernel.load_options import Loaded, LoadOptions
+from bpfd.v1 import attach_pb2, common_pb2
+
+SOURCE = Path(__file__).parent / "programs" / "hooks.bpf.c"
+HITS = [
+    "xdp",
+    "xdp_drop",
+    "tc",
+    "tc_drop",
+    "cgroup",
+    "sock_ops",
+    "tracepoint",
+    "raw_tracepoint",
+    "tp_btf",
+    "uprobe",
+    "uretprobe",
+    "sample",
+    "other",
+    "cookie",
+]
+"""enum hit of the source, in its order."""
+
+needs_root = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(
+        not any(map(shutil.which, ("clang", "clang-19", "clang-16", "clang-14"))),
+        reason="needs clang",
+    ),
+]
+
+
+@functools.cache
+def compiled() -> bytes:
+    """The programs as an ELF object."""
+    names = ("clang", "clang-19", "clang-16", "clang-14")
+    clang = next(path for name in names if (path := shutil.which(name)))
+    with tempfile.TemporaryDirectory(prefix="hk-") as folder:
+        target = Path(folder, "hooks.bpf.o")
+        include = f"/usr/include/{os.uname().machine}-linux-gnu"
+        command = [clang, "-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-I", include]
+        subprocess.run([*command, "-c", str(SOURCE), "-o", str(target)], check=True)
+        return target.read_bytes()
+
+
+class Programs:
+    """The programs in the kernel, and their counters."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        syscall.map_update_elem(
+            loaded.maps["only"].fd, struct.pack("=I", 0), struct.pack("=I", os.getpid())
+        )
+
+    def __getitem__(self, name: str) -> Program:
+        found = self._loaded.programs[name]
+        return Program(found.fd, found.id, name, found.type, found.expected_attach_type)
+
+    def hits(self, which: str) -> int:
+        """How often the program of this kind ran."""
+        key = struct.pack("=I", HITS.index(which))
+        (count,) = struct.unpack(
+            "=Q", syscall.map_lookup_elem(self._loaded.maps["hits"].fd, key, 8)
+        )
+        return int(count)
+
+    def clear(self) -> None:
+        """Every counter 0."""
+        for index in range(len(HITS)):
+            fd = self._loaded.maps["hits"].fd
+            syscall.map_update_elem(fd, struct.pack("=I", index), bytes(8))
+
+    def count_only(self, pid: int) -> None:
+        """Tracing programs count this process; 0: all."""
+        fd = self._loaded.maps["only"].fd
+        syscall.map_update_elem(fd, struct.pack("=I", 0), struct.pack("=I", pid))
+
+    def links(self) -> list[int]:
+        """Kernel links that run one of these programs."""
+        own = {each.id for each in self._loaded.programs.values()}
+        found = []
+        for number in syscall.ids(Cmd.LINK_GET_NEXT_ID):
+            try:
+                fd = syscall.fd_by_id(Cmd.LINK_GET_FD_BY_ID, number)
+            except OSError:
+                continue
+            try:
+                if info.link_info(fd).prog_id in own:
+                    found.append(number)
+            finally:
+                os.close(fd)
+        return found
+
+
+def open_fds() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def programs() -> Iterator[Programs]:
+    """The programs, loaded; fails when a link or a file of this process is left."""
+    elf = compiled()
+    before = open_fds()
+    loaded = elf_object.load("hooks", elf, LoadOptions())
+    found = Programs(loaded)
+    try:
+        yield found
+        left = found.links()
+    finally:
+        loaded.close()
+    assert left == [], "links are left"
+    assert open_fds() == before, "files are left open"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two network namespaces joined by a veth pair, far away and near."""
+
+    far: str
+    near: str
+    address: str = "10.211.7.2"
+
+    def interface(self) -> common_pb2.Interface:
+        """The near end, named in its namespace."""
+        netns_reference = common_pb2.Netns(name=self.near)
+        return common_pb2.Interface(name="hk0", netns=netns_reference)
+
+    def receiver(self) -> socket.socket:
+        """A UDP socket in the near namespace."""
+        with netns.entered(f"/run/netns/{self.near}"):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind((self.address, 7777))
+            sock.settimeout(10)
+            return sock
+
+    def send(self, text: bytes) -> None:
+        """One UDP packet from far to near; it has passed or is dropped on return."""
+        with netns.entered(f"/run/netns/{self.far}"):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock:
+            sock.sendto(text, (self.address, 7777))
+
+    def indexes(self) -> dict[str, int]:
+        """Interfaces of the near namespace."""
+        with netns.entered(f"/run/netns/{self.near}"):
+            return {name: index for index, name in socket.if_nameindex()}
+
+    def ip(self, *words: str) -> str:
+        """Runs ip(8) in the near namespace."""
+        return _run("ip", "-n", self.near, *words)
+
+    def tc(self, *words: str) -> str:
+        """Runs tc(8) in the near namespace."""
+        return _run("tc", "-n", self.near, *words)
+
+
+def _run(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+@contextmanager
+def veth_pair() -> Iterator[Pair]:
+    """Makes the namespaces and removes them."""
+    tag = f"{os.getpid()}-{os.urandom(2).hex()}"
+    pair = Pair(f"hk-far-{tag}", f"hk-near-{tag}")
+    try:
+        for name in (pair.far, pair.near):
+            _run("ip", "netns", "add", name)
+        ends = ("hk1", "netns", pair.far, "type", "veth", "peer", "hk0", "netns", pair.near)
+        _run("ip", "link", "add", *ends)
+        for name, end, host in ((pair.far, "hk1", 1), (pair.near, "hk0", 2)):
+            _run("ip", "-n", name, "addr", "add", f"10.211.7.{host}/24", "dev", end)
+            _run("ip", "-n", name, "link", "set", end, "up")
+            _run("ip", "-n", name, "link", "set", "lo", "up")
+        near = _run("ip", "-n", pair.near, "-br", "link", "show", "hk0").split()[2]
+        neighbour = (pair.address, "lladdr", near, "dev", "hk1")
+        _run("ip", "-n", pair.far, "neigh", "replace", *neighbour)
+        yield pair
+    finally:
+        for name in (pair.far, pair.near):
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+@contextmanager
+def own_cgroup() -> Iterator[str]:
+    """An empty cgroup2 directory, removed afterwards."""
+    try:
+        root = cgroup.root()
+    except FileNotFoundError:
+        pytest.skip("no cgroup2 is mounted")
+    path = f"{root}/hk-{os.getpid()}-{os.urandom(2).hex()}"
+    os.mkdir(path)
+    try:
+        yield path
+    finally:
+        os.rmdir(path)
+
+
+def in_cgroup(path: str, script: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python code as a process of the cgroup."""
+    code = f"open({path + '/cgroup.procs'!r}, 'w').write('0')\n{script}"
+    return subprocess.run(
+        ["/usr/bin/python3", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def xdp(
+    pair: Pair, mode: attach_pb2.XdpMode.ValueType = attach_pb2.XDP_MODE_UNSPECIFIED
+) -> attach_pb2.AttachPoint:
+    """The near end's XDP hook."""
+    return attach_pb2.AttachPoint(xdp=attach_pb2.Xdp(interface=pair.interface(), mode=mode))
