@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
-from bpfd import adoption, load_request, spec, work
+from bpfd import adoption, load_request, spec, verifier_log, work
 from bpfd.attach.attachment import Program
 from bpfd.errors import InvalidArgument, KernelError, VerifierRejected
 from bpfd.kernel import elf_object
@@ -18,6 +18,7 @@ from bpfd.kernel.load_options import (
     Loaded,
     LoadOptions,
     MapSetting,
+    ProgramLog,
     ProgramSetting,
 )
 from bpfd.links import Links, session_of
@@ -327,19 +328,18 @@ class Objects:
             )
 
         verified = objects_pb2.VerifiedProgram()
-        verified.log.program = name
         try:
             loaded = self._load(request, "verify", cancelled, adjust)
         except VerifierRejected as error:
             verified.errno = error.errno
-            verified.log.log, verified.log.truncated = error.log, error.log_truncated
+            said = ProgramLog(name, error.log, error.log_truncated)
+            verified.log.CopyFrom(verifier_log.message(said))
             return verified, []
         loaded.unpin()
         loaded.close()
         verified.accepted = True
-        for log in loaded.logs:
-            if log.program == name:
-                verified.log.log, verified.log.truncated = log.log, log.truncated
+        said = next((log for log in loaded.logs if log.program == name), ProgramLog(name, ""))
+        verified.log.CopyFrom(verifier_log.message(said))
         return verified, loaded.warnings
 
     def close(self) -> None:
@@ -366,9 +366,6 @@ def _program(loaded: Loaded, name: str) -> Program:
 def _response(message: objects_pb2.Object, loaded: Loaded) -> objects_pb2.LoadResponse:
     return objects_pb2.LoadResponse(
         object=message,
-        logs=[
-            objects_pb2.ProgramLog(program=log.program, log=log.log, truncated=log.truncated)
-            for log in loaded.logs
-        ],
+        logs=[verifier_log.message(log) for log in loaded.logs],
         warnings=loaded.warnings,
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import signal
 import threading
@@ -64,8 +65,9 @@ async def run_cancellable(function: Callable[[Cancel], T], undo: Callable[[T], o
     except asyncio.CancelledError:
         gone.set()
         while not future.done():
-            if worker:
-                signal.pthread_kill(worker[0], INTERRUPT)
+            with contextlib.suppress(OSError):  # a thread that the kernel took away
+                if worker:
+                    signal.pthread_kill(worker[0], INTERRUPT)
             await asyncio.wait({future}, timeout=_RETRY_SECONDS)
         if future.exception() is None:
             await run(undo, future.result())

@@ -73,7 +73,7 @@ def explain(
 ) -> BpfdError:
     """bpf_object__load() failed with `error` after it had said `lines`."""
     said = "\n".join(lines)
-    if program:
+    if program and not (_SECTION.search(said) or _TARGET.search(said)):
         return program_refused(error, program, log, types.get(program, (0, ""))[0])
     if found := _MAP.search(said):
         return map_refused(-int(found[2]), found[1])
