@@ -31,6 +31,8 @@ class LoadSettings:
     """Maps to use in place of new ones: a kernel id, a pin's path, or OBJECT/MAP."""
     skip: Collection[str] = ()
     """Programs that are left out."""
+    also: Collection[str] = ()
+    """Programs that are loaded although their section (SEC("?...")) turns them off."""
     log_level: int = 0
     """Verifier log of every program: 0 of refused ones only, 1, 2 or 4 (statistics)."""
 
@@ -57,6 +59,8 @@ class LoadSettings:
                 setting.reuse.CopyFrom(ref)
         for name in self.skip:
             options.programs.add(name=name, load=False)
+        for name in self.also:
+            options.programs.add(name=name, load=True)
         if self.constants:
             _add_constants(options, elf, self.constants)
         return options

@@ -205,16 +205,19 @@ class Target:
         ref = program_ref(program)
         if ref is not None:
             return ref
-        own = [
-            (entry.name, entry.id) for held in self.objects() for entry in held.message.programs
-        ]
-        found = _by_name("program", str(program), own)
-        if found is None:
-            every = [(entry.name, entry.id) for entry in self.programs()]
-            found = _by_name("program", str(program), every)
-        if found is None:
-            raise _nobody("program", str(program), own)
-        return common_pb2.ProgramRef(id=found)
+        found = _owner(
+            "program",
+            str(program),
+            [
+                (entry.name, held.name)
+                for held in self.objects()
+                for entry in held.message.programs
+            ],
+        )
+        if found is not None:
+            return common_pb2.ProgramRef(member=found)
+        every = [(entry.name, entry.id) for entry in self.programs()]
+        return common_pb2.ProgramRef(id=_by_name("program", str(program), every))
 
     # Links
 
@@ -228,6 +231,7 @@ class Target:
     ) -> objects_pb2.Link:
         """Attach a program; the link lives as long as `session`, else as its object.
 
+        A program that is no member of an object is pinned with its link until `detach`.
         `point` is an attach point or its text, as `bpfctl attach` takes it.
         """
         from bpfd.v1 import links_pb2
@@ -239,7 +243,7 @@ class Target:
         request = links_pb2.AttachRequest(
             program=self.program_ref(program), point=point, name=name
         )
-        if session is not None:
+        if session is not None or request.program.WhichOneof("ref") != "member":
             request.lifetime.CopyFrom(_lifetime(session))
         return self.rpc.call(self.rpc.links.Attach, request, "Links.Attach")
 
@@ -308,14 +312,15 @@ class Target:
         ref = map_ref(entry)
         if ref is not None:
             return ref
-        own = [(item.name, item.id) for held in self.objects() for item in held.message.maps]
-        found = _by_name("map", str(entry), own)
-        if found is None:
-            every = [(item.name, item.id) for item in self.maps()]
-            found = _by_name("map", str(entry), every)
-        if found is None:
-            raise _nobody("map", str(entry), own)
-        return common_pb2.MapRef(id=found)
+        found = _owner(
+            "map",
+            str(entry),
+            [(item.name, held.name) for held in self.objects() for item in held.message.maps],
+        )
+        if found is not None:
+            return common_pb2.MapRef(member=found)
+        every = [(item.name, item.id) for item in self.maps()]
+        return common_pb2.MapRef(id=_by_name("map", str(entry), every))
 
     def events(
         self,
@@ -354,18 +359,28 @@ def _lifetime(session: Session | None) -> common_pb2.Lifetime:
     return common_pb2.Lifetime(pinned=common_pb2.Pinned())
 
 
-def _by_name(kind: str, name: str, entries: list[tuple[str, int]]) -> int | None:
-    ids = sorted({number for entry, number in entries if entry == name})
-    if len(ids) > 1:
+def _owner(
+    kind: str, name: str, entries: list[tuple[str, str]]
+) -> common_pb2.ObjectMember | None:
+    """The member of one of the daemon's objects that is called `name`; None: there is none."""
+    from bpfd.v1 import common_pb2
+
+    owners = sorted({owner for entry, owner in entries if entry == name})
+    if len(owners) > 1:
+        choices = ", ".join(f"{owner}/{name}" for owner in owners[:8])
+        raise InvalidArgument(kind, f"{len(owners)} are called {name!r}: {choices}")
+    return common_pb2.ObjectMember(object=owners[0], name=name) if owners else None
+
+
+def _by_name(kind: str, name: str, entries: list[tuple[str, int]]) -> int:
+    """The one of the kernel's that is called `name`; raises NotFound and InvalidArgument."""
+    ids = sorted(number for entry, number in entries if entry == name)
+    if len(ids) == 1:
+        return ids[0]
+    if ids:
         choices = ", ".join(str(number) for number in ids[:8])
-        raise InvalidArgument(
-            kind, f"{len(ids)} are called {name!r}: say OBJECT/{name} or an id ({choices})"
-        )
-    return ids[0] if ids else None
-
-
-def _nobody(kind: str, name: str, entries: list[tuple[str, int]]) -> NotFound:
+        raise InvalidArgument(kind, f"{len(ids)} are called {name!r}: say an id ({choices})")
     import difflib
 
-    near = difflib.get_close_matches(name, [entry for entry, _ in entries], 3)
-    return NotFound(kind, name, near, f"`bpfctl {kind} list` shows all")
+    near = difflib.get_close_matches(name, {entry for entry, _ in entries if entry}, 3)
+    raise NotFound(kind, name, near, f"`bpfctl {kind} list` shows all")

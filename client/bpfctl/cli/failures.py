@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Iterator
 
 import click
 
@@ -29,13 +31,31 @@ EXIT_CODES: dict[type[Exception], int] = {
 }
 
 
+class Refused(Exception):
+    """The verifier refused a program of an object that is at hand."""
+
+    def __init__(self, error: errors.VerifierRejected, elf: bytes) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.elf = elf
+
+
+@contextlib.contextmanager
+def with_object(elf: bytes) -> Iterator[None]:
+    """A verifier's refusal in here is of a program in `elf`: its lines can be shown."""
+    try:
+        yield
+    except errors.VerifierRejected as error:
+        raise Refused(error, elf) from None
+
+
 def show(error: Exception, *, verbose: bool = False) -> int:
     """Write one error to standard error; gives the exit code."""
     sys.stdout.flush()
     if isinstance(error, click.ClickException):
         return _usage(error)
-    if isinstance(error, errors.VerifierRejected):
-        print(f"bpfctl: error: {rejected(error, None, verbose=verbose)}", file=sys.stderr)
+    if isinstance(error, Refused):
+        print(f"bpfctl: error: {explain(error, verbose=verbose)}", file=sys.stderr)
         return EXIT_CODES[errors.VerifierRejected]
     text, code = describe(error)
     print(f"bpfctl: error: {text}", file=sys.stderr)
@@ -60,14 +80,9 @@ def describe(error: Exception) -> tuple[str, int]:
     return f"{kind}: {error}; this is a bug of bpfctl, --verbose shows where", EXIT_ERROR
 
 
-def rejected(
-    error: errors.VerifierRejected, elf: bytes | None, *, verbose: bool = False
-) -> str:
-    """A verifier's refusal at its source line; all of its log with `verbose`.
-
-    `elf` is the object, for what its line information adds; None: not at hand.
-    """
-    return str(error)
+def explain(refused: Refused, *, verbose: bool = False) -> str:
+    """A verifier's refusal at its source line; with all of its log when `verbose`."""
+    return str(refused.error)
 
 
 def _usage(error: click.ClickException) -> int:

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl attach`: a program to its place."""
+
+from __future__ import annotations
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+
+
+@click.command()
+@click.argument("program", metavar="OBJECT/PROGRAM")
+@click.argument("point", metavar="POINT")
+@click.option("--name", default="", help="Name of the link [OBJECT/PROGRAM].")
+@common_options()
+@pass_invocation
+def command(invocation: Invocation, program: str, point: str, name: str) -> None:
+    """Attach a program; it stays until detach or unload.
+
+    POINT is KIND:WHERE[,OPTION...], for example:
+
+    \b
+      xdp:eth0,mode=generic               tracepoint:sched/sched_switch
+      tc:eth0,ingress                     raw_tracepoint:sys_enter
+      cgroup_skb:/sys/fs/cgroup/x,egress  uprobe:/bin/bash:readline
+      perf_event:cpu-clock,frequency=99   xdp:veth0,netns=blue
+
+    A program of someone else can be attached by its kernel id.
+    """
+    from bpfctl.listing import own_link_row
+
+    with invocation.connect() as target:
+        link = target.attach(program, point, name=name)
+    if invocation.format == "table":
+        how = f" ({link.method})" if link.method else ""
+        click.echo(f"attached {link.name}{how}")
+    else:
+        invocation.output.record(own_link_row(link))

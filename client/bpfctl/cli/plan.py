@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which program of an object goes where: by --attach, by its package, by its section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bpfctl import attachpoint
+from bpfctl.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from bpfctl.package import Package
+    from bpfd.v1 import attach_pb2
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of a loaded object."""
+
+    name: str
+    section: str
+
+
+@dataclass
+class Plan:
+    """What to attach, in the object's order."""
+
+    attach: list[tuple[str, attach_pb2.AttachPoint]] = field(default_factory=list)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    """Programs that are not attached, and why."""
+
+
+def make(
+    programs: Sequence[Program],
+    specs: Iterable[str],
+    parameters: Mapping[str, str],
+    package: Package | None = None,
+) -> Plan:
+    """Where each program goes; raises InvalidArgument for what cannot be decided.
+
+    `specs` are texts of --attach ("PROGRAM=POINT" or "POINT"), `parameters` what sections
+    and packages leave open: interface, cgroup, netns.
+    """
+    asked = _asked(programs, specs)
+    plan = Plan()
+    for program in programs:
+        if program.name in asked:
+            plan.attach += [(program.name, point) for point in asked[program.name]]
+            continue
+        listed = package.program(program.name) if package else None
+        if listed is not None and not listed.attached:
+            continue
+        text = listed.attach_text(parameters) if listed is not None else None
+        if text is not None:
+            plan.attach.append((program.name, attachpoint.parse(text)))
+            continue
+        point, why = _by_section(program, parameters)
+        if point is None:
+            plan.left.append((program.name, why))
+        else:
+            plan.attach.append((program.name, point))
+    return plan
+
+
+def _by_section(
+    program: Program, parameters: Mapping[str, str]
+) -> tuple[attach_pb2.AttachPoint | None, str]:
+    suggestion = attachpoint.from_section(program.section)
+    if suggestion.point is None:
+        return None, suggestion.why or "its section does not say where"
+    if suggestion.needs is None:
+        return suggestion.point, ""
+    subject = parameters.get(suggestion.needs)
+    if subject:
+        return attachpoint.complete(suggestion.point, subject), ""
+    kind = attachpoint.describe(suggestion.point).partition(",")[0]
+    needs = suggestion.needs
+    option = f"--{needs} NAME" if needs == "interface" else f"-p {needs}=..."
+    raise InvalidArgument(
+        f'program {program.name}, SEC("{program.section}")',
+        f"which {needs}? Add {option}, or --attach {program.name}={kind}:...",
+    )
+
+
+def _asked(
+    programs: Sequence[Program], specs: Iterable[str]
+) -> dict[str, list[attach_pb2.AttachPoint]]:
+    """--attach by program."""
+    names = [program.name for program in programs]
+    asked: dict[str, list[attach_pb2.AttachPoint]] = {}
+    for spec in specs:
+        name, text = attachpoint.split_program(spec)
+        point = attachpoint.parse(text)
+        if name is None:
+            name = _meant(programs, point, spec)
+        elif name not in names:
+            raise InvalidArgument(
+                f"--attach {spec}", f"the object has no program {name!r}: {', '.join(names)}"
+            )
+        asked.setdefault(name, []).append(point)
+    return asked
+
+
+def _meant(programs: Sequence[Program], point: attach_pb2.AttachPoint, spec: str) -> str:
+    """The one program that an attach point without a program's name can be for."""
+    if len(programs) == 1:
+        return programs[0].name
+    kind = point.WhichOneof("point")
+    fitting = []
+    for program in programs:
+        suggested = attachpoint.from_section(program.section).point
+        if suggested is not None and suggested.WhichOneof("point") == kind:
+            fitting.append(program.name)
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(fitting or [program.name for program in programs])
+    raise InvalidArgument(f"--attach {spec}", f"say PROGRAM={spec}; PROGRAM is one of {names}")

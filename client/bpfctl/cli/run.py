@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl run`: from a source file to events, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.parameters import Duration, pairs
+from bpfctl.cli.source import (
+    BuildSettings,
+    SettingTexts,
+    Source,
+    build_options,
+    collected,
+    setting_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from bpfctl.cli.show_events import Ring
+    from bpfctl.objects import LoadedObject
+    from bpfctl.sessions import Session
+    from bpfctl.target import Target
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Where programs go, and what of them is shown."""
+
+    attach: tuple[str, ...]
+    interface: str | None
+    parameters: tuple[str, ...]
+    name: str | None
+    duration: float
+    count: int
+    types: tuple[str, ...]
+    only_events: tuple[str, ...]
+    no_events: bool
+    every: float
+    no_maps: bool
+    timings: bool
+
+
+def _wish_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = collected(function, "wishes", Wishes)
+    for option in (
+        click.option("--timings", is_flag=True, help="Say where the time until attached went."),
+        click.option("--no-maps", is_flag=True, help="Do not show the maps at the end."),
+        click.option(
+            "--maps", "every", type=Duration(), default=0, help="Show the maps so often, too."
+        ),
+        click.option("--no-events", is_flag=True, help="Do not show events."),
+        click.option(
+            "--events",
+            "only_events",
+            multiple=True,
+            metavar="MAP",
+            help="Only the events of this ring.",
+        ),
+        click.option(
+            "--type",
+            "types",
+            multiple=True,
+            metavar="MAP=STRUCT",
+            help="Type of a ring's records, where it cannot be found.",
+        ),
+        click.option(
+            "--count", type=click.IntRange(0), default=0, help="End after so many events."
+        ),
+        click.option("--duration", type=Duration(), default=0, help="End after this time."),
+        click.option("--name", help="Name of the object while it runs [the file's]."),
+        click.option(
+            "-p",
+            "parameters",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="What sections and packages leave open: interface, cgroup, netns, pid, ...",
+        ),
+        click.option(
+            "-i",
+            "--interface",
+            metavar="NAME[,netns=NAME]",
+            help="Where programs for interfaces go; short for -p interface=NAME.",
+        ),
+        click.option(
+            "--attach",
+            multiple=True,
+            metavar="[PROGRAM=]POINT",
+            help="Where a program goes, if not where its section says; see `bpfctl attach -h`.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("source", metavar="FILE.bpf.c|FILE.o|PACKAGE")
+@_wish_options
+@setting_options
+@build_options
+@common_options()
+@pass_invocation
+def command(
+    invocation: Invocation,
+    source: str,
+    wishes: Wishes,
+    settings: SettingTexts,
+    build: BuildSettings,
+) -> None:
+    """Build, load, attach, show events and maps until Ctrl-C; leave nothing behind.
+
+    Programs go where their sections say, or where --attach says. Events of ring buffers
+    and perf buffers are shown as they come, the entries of the maps at the end.
+    """
+    from bpfctl.cli.source import make
+    from bpfctl.cli.timings import Timings
+
+    clock = Timings()
+    with invocation.connect() as target:
+        clock.step("connect")
+        made = make(invocation, target, source, build)
+        clock.step("build", "cached" if made.built and made.built.cached else "")
+        with target.session(f"bpfctl run {source}"[:128]) as session:
+            clock.step("session")
+            loaded = _load(target, session, made, wishes, settings)
+            clock.step("load")
+            attached = _attach(invocation, loaded, made, wishes)
+            clock.step("attach")
+            if wishes.timings:
+                invocation.warn(f"timings: {clock.line()}")
+            for line in attached:
+                invocation.warn(line)
+            _show(invocation, loaded, made, wishes, session)
+
+
+def _load(
+    target: Target, session: Session, made: Source, wishes: Wishes, settings: SettingTexts
+) -> LoadedObject:
+    from bpfctl.cli.failures import with_object
+    from bpfctl.cli.source import load_settings
+
+    with with_object(made.elf):
+        return target.load(
+            made.elf,
+            wishes.name or made.name,
+            session=session,
+            settings=load_settings(made, settings),
+        )
+
+
+def _attach(
+    invocation: Invocation, loaded: LoadedObject, made: Source, wishes: Wishes
+) -> list[str]:
+    """Attach what can be; gives lines on what was."""
+    from bpfctl import attachpoint
+    from bpfctl.cli import plan
+    from bpfctl.errors import InvalidArgument
+
+    parameters = pairs(wishes.parameters, "-p")
+    if wishes.interface:
+        parameters["interface"] = wishes.interface
+    programs = [
+        plan.Program(program.name, program.section) for program in loaded.message.programs
+    ]
+    planned = plan.make(programs, wishes.attach, parameters, made.package)
+    lines = [f"program {name} is not attached: {why}" for name, why in planned.left]
+    if not planned.attach:
+        raise InvalidArgument("attach", "; ".join(lines) or "the object has no program")
+    for name, point in planned.attach:
+        link = loaded.attach(name, point)
+        where = attachpoint.describe(link.point)
+        lines.append(
+            f"attached {name} to {where}" + (f" ({link.method})" if link.method else "")
+        )
+    return lines
+
+
+def _show(
+    invocation: Invocation,
+    loaded: LoadedObject,
+    made: Source,
+    wishes: Wishes,
+    session: Session,
+) -> None:
+    """Events as they come, maps in between and at the end."""
+    from bpfctl.cli.show_maps import show_maps
+
+    until = time.monotonic() + wishes.duration if wishes.duration else None
+    rings = [] if wishes.no_events else list(_rings(loaded, made, wishes))
+    try:
+        with contextlib.ExitStack() as closing:
+            if rings:
+                from bpfctl.cli.show_events import EventWriter
+
+                writer = EventWriter(invocation, rings, tagged=True)
+                closing.callback(writer.report)
+                every = (lambda: show_maps(invocation, loaded), wishes.every)
+                writer.run(count=wishes.count, until=until, every=every)
+            else:
+                _wait(invocation, loaded, session, wishes.every, until)
+    except KeyboardInterrupt:
+        pass
+    if session.ended is not None:
+        raise session.ended
+    if not wishes.no_maps:
+        show_maps(invocation, loaded)
+
+
+def _wait(
+    invocation: Invocation,
+    loaded: LoadedObject,
+    session: Session,
+    every: float,
+    until: float | None,
+) -> None:
+    """Wait for `until`, Ctrl-C or the session's end; show the maps in between."""
+    from bpfctl.cli.show_maps import show_maps
+
+    while True:
+        left = None if until is None else until - time.monotonic()
+        if left is not None and left <= 0:
+            return
+        pauses = [pause for pause in (left, every or None) if pause is not None]
+        if session.end.wait(min(pauses) if pauses else None):
+            return
+        if every:
+            show_maps(invocation, loaded)
+
+
+def _rings(loaded: LoadedObject, made: Source, wishes: Wishes) -> Iterator[Ring]:
+    """Subscriptions to the object's rings."""
+    from bpfctl.cli.show_events import Ring
+    from bpfctl.cli.show_maps import RINGS
+    from bpfctl.listing import map_type
+    from bpfctl.records import reader
+
+    types = pairs(wishes.types, "--type")
+    declared = {events.map: events for events in made.package.events} if made.package else {}
+    for name, entry in loaded.maps.items():
+        if map_type(entry.type) not in RINGS:
+            continue
+        if wishes.only_events and name not in wishes.only_events:
+            continue
+        ring = loaded.map(name)
+        events = declared.get(name)
+        type_name = types.get(name) or (events.type if events else "")
+        lost = f"{loaded.name}/{events.lost}" if events and events.lost else None
+        stream = loaded.target.events(ring.ref, lost_map=lost)
+        yield Ring(name, stream, reader(ring, type_name))
