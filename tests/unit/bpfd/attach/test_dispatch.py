@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of hooks: every field of AttachPoint has a file or a clear error."""
+
+from __future__ import annotations
+
+import pytest
+
+from bpfd import attach, errors
+from bpfd.attach.attachment import Program
+from bpfd.kernel.constants import ProgType
+from bpfd.v1 import attach_pb2
+
+FIELDS = [each.name for each in attach_pb2.AttachPoint.DESCRIPTOR.fields]
+NOTHING = Program(fd=-1, id=0, name="p", type=ProgType.SK_LOOKUP)
+
+
+def point(kind: str) -> attach_pb2.AttachPoint:
+    found = attach_pb2.AttachPoint()
+    getattr(found, kind).SetInParent()
+    return found
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_every_field_is_answered_before_anything_is_touched(kind: str) -> None:
+    expected = errors.InvalidArgument if kind in attach.kinds() else errors.NotSupported
+    for call in (attach.attach, attach.plan):
+        with pytest.raises(expected, match=kind):
+            call(NOTHING, point(kind))
+
+
+def test_the_nine_hooks() -> None:
+    assert attach.kinds() == [
+        *("xdp", "tc", "cgroup_skb", "sock_ops", "tracepoint", "raw_tracepoint"),
+        *("tp_btf", "uprobe", "perf_event"),
+    ]
+
+
+def test_no_point() -> None:
+    with pytest.raises(errors.InvalidArgument, match="nothing to attach to"):
+        attach.attach(NOTHING, attach_pb2.AttachPoint())
+
+
+def test_hooks_with_links_need_no_plan() -> None:
+    program = Program(fd=-1, id=0, name="p", type=ProgType.XDP)
+    assert attach.plan(program, point("xdp")) is None
+
+
+def test_an_unknown_journal() -> None:
+    for data in ({}, {"kind": "clsact"}, {"kind": "other"}):
+        with pytest.raises(ValueError, match="not the journal"):
+            attach.journal_from_json(data)
