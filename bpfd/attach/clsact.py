@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import secrets
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ FIRST_PRIORITY = 0xC000
 """What the kernel gives the first filter that names none (net/sched/cls_api.c)."""
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+
+_lock = threading.Lock()
+"""Nobody puts a filter on a qdisc while another thread finds it empty and removes it."""
 
 _made: set[tuple[int, int]] = set()
 """(namespace inode, ifindex) of the qdiscs that this daemon made and will remove."""
@@ -75,7 +79,7 @@ class ClsactJournal:
         place = netns.find(self.netns_inode, self.netns_path)
         if place is None:
             return
-        with entered(place.path):
+        with _lock, entered(place.path):
             try:
                 if self.is_there():
                     tc.detach(self.ifindex, self.direction, self.handle, self.priority)
@@ -99,8 +103,9 @@ class ClsactJournal:
 
     def __str__(self) -> str:
         way = "ingress" if self.direction == tc.INGRESS else "egress"
+        where = f" in {self.netns_path}" if self.netns_path else ""
         return (
-            f"the {way} filter of {self.interface}, priority {self.priority}, "
+            f"the {way} filter of {self.interface}{where}, priority {self.priority}, "
             f"handle {self.handle:#x}"
         )
 
@@ -201,6 +206,15 @@ def attach(
     """Does what the journal says. Run inside `located`; leaves nothing when it raises."""
     if (journal.netns_inode, journal.ifindex) != (place.netns_inode, place.ifindex):
         raise errors.NotFound("interface", place.name, hint="it was replaced meanwhile")
+    with _lock:
+        made = _make(hook, program, place, journal)
+    if made:
+        _made.add((place.netns_inode, place.ifindex))
+    return ClsactAttachment(hook, journal)
+
+
+def _make(hook: Hook, program: Program, place: Place, journal: ClsactJournal) -> bool:
+    """Qdisc and filter. Returns whether the qdisc was missing."""
     made = False
     try:
         made = tc.create_qdisc(place.ifindex)
@@ -218,7 +232,5 @@ def attach(
         if error.errno == errno.EEXIST:
             raise errors.AttachBusy(str(journal), "someone who was faster") from None
         hints = {"EINVAL": "another kind of filter or qdisc has that place"}
-        raise refused(error, f"making {journal} in {place}", hook.capability, hints) from None
-    if made:
-        _made.add((place.netns_inode, place.ifindex))
-    return ClsactAttachment(hook, journal)
+        raise refused(error, f"making {journal}", hook.capability, hints) from None
+    return made

@@ -29,7 +29,7 @@ class Event:
             return opener()
         except OSError as error:
             hints = {"EMFILE": "the daemon has too many files open", **self.hints}
-            operation = f"opening the perf event of {self.point}"
+            operation = f"opening {self.point}"
             raise refused(error, operation, self.hook.capability, hints) from None
 
     def link(self, fd: int, program: Program, cookie: int) -> tuple[int, str]:

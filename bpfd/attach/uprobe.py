@@ -86,7 +86,8 @@ def _found(point: attach_pb2.Uprobe) -> _Target:
     root = f"/proc/{point.pid}/root" if point.pid else ""
     path = _binary(point.binary, point.pid, root)
     try:
-        with ElfFile(root + path) as file:
+        real = binaries.inside(root, path)
+        with ElfFile(real) as file:
             if where == "function":
                 offset = resolve(file, path, point.function, point.offset, point.ret)
             else:
@@ -101,7 +102,7 @@ def _found(point: attach_pb2.Uprobe) -> _Target:
         raise _unreadable(error, path, root) from None
     name = f"{point.function}+{point.offset}" if point.offset else point.function
     shown = f"{path}:{name or hex(offset)}"
-    return _Target(root + path, offset, shown)
+    return _Target(real, offset, shown)
 
 
 def _binary(binary: str, pid: int, root: str) -> str:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
 import os
 import platform
 
 from bpfd.kernel.host import read_text
 
+_MAX_LINKS = 40
 _LIBRARIES = (
     "/usr/local/lib",
     "/usr/local/lib64",
@@ -39,9 +42,44 @@ def find(name: str, root: str = "") -> str:
     The path does not include `root`.
     """
     for folder in folders(name, root):
-        if os.path.isfile(f"{root}{folder}/{name}"):
-            return f"{folder}/{name}"
+        path = f"{folder}/{name}"
+        with contextlib.suppress(OSError):
+            if os.path.isfile(inside(root, path)):
+                return path
     return ""
+
+
+def inside(root: str, path: str) -> str:
+    """The file that an absolute path means to a process with this root folder.
+
+    Returns a path of the caller, without symbolic links that would lead out of `root`:
+    followed by the kernel, an absolute one would end in the caller's own file system.
+    Raises OSError.
+    """
+    if not root:
+        return path
+    done: list[str] = []
+    left = path.split("/")[::-1]
+    links = 0
+    while left:
+        part = left.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        here = "/".join((root, *done, part))
+        if not os.path.islink(here):
+            done.append(part)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(here)
+        if target.startswith("/"):
+            done.clear()
+        left += target.split("/")[::-1]
+    return "/".join((root, *done))
 
 
 def names_like(name: str, root: str = "") -> list[str]:

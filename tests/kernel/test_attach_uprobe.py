@@ -118,6 +118,44 @@ def test_only_one_process(loaded: Programs, path: str, library: ctypes.CDLL) -> 
         child.communicate("\n")
 
 
+def test_a_process_with_a_file_system_of_its_own(
+    loaded: Programs, path: str, tmp_path: Path
+) -> None:
+    code = f"""
+import ctypes, os, shutil, subprocess
+subprocess.run(["mount", "-t", "tmpfs", "none", {str(tmp_path)!r}], check=True)
+os.mkdir({str(tmp_path / "sub")!r})
+shutil.copy({path!r}, {str(tmp_path / "sub/libinner.so")!r})
+os.symlink({str(tmp_path / "sub/libinner.so")!r}, {str(tmp_path / "libinner.so")!r})
+f = ctypes.CDLL({str(tmp_path / "libinner.so")!r}).hk_add
+print(1, flush=True)
+while input():
+    f(1, 1)
+    print(2, flush=True)
+"""
+    child = subprocess.Popen(
+        ["unshare", "--mount", sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        child.stdout.readline()
+        loaded.count_only(0)
+        assert list(tmp_path.iterdir()) == []
+        attachment = attach.attach(
+            loaded["probe_entry"], point(str(tmp_path / "libinner.so"), pid=child.pid)
+        )
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        assert loaded.hits("uprobe") == 1
+        attachment.close()
+        child.communicate("\n")
+
+
 def test_a_bare_name_is_the_c_library(loaded: Programs) -> None:
     attachment = attach.attach(
         loaded["probe_entry"], point("libc.so.6", "sched_get_priority_max")

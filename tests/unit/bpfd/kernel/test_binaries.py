@@ -42,6 +42,24 @@ def test_programs(root: str) -> None:
     assert binaries.names_like("bsh", root) == ["bash"]
 
 
+def test_links_stay_inside_the_root(root: str) -> None:
+    own = f"{root}/opt/lib/libown.so"
+    for name, target in {
+        "absolute.so": "/opt/lib/libown.so",
+        "relative.so": "../../opt/lib/libown.so",
+        "up.so": "../../../../../../../../opt/lib/libown.so",
+        "twice.so": "/usr/lib/absolute.so",
+    }.items():
+        os.symlink(target, f"{root}/usr/lib/{name}")
+        assert binaries.inside(root, f"/usr/lib/{name}") == own
+        assert binaries.find(name, root) == f"/usr/lib/{name}"
+    os.symlink("loop.so", f"{root}/usr/lib/loop.so")
+    with pytest.raises(OSError, match="Too many levels"):
+        binaries.inside(root, "/usr/lib/loop.so")
+    assert binaries.find("loop.so", root) == ""
+    assert binaries.inside("", "/usr/lib/x.so") == "/usr/lib/x.so"
+
+
 def test_what_a_process_maps(tmp_path: Path) -> None:
     found = binaries.mapped(os.getpid(), os.path.basename(_own_library()))
     assert found == _own_library()
