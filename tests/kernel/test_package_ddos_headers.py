@@ -98,6 +98,14 @@ def test_the_first_ipv6_fragment_has_ports_and_later_ones_have_none(ddos: Filter
     ddos.expect(p.ethernet(p.IPV6, atomic), "BLOCKED_PORT")
 
 
+@pytest.mark.parametrize("offset", [8 << bit for bit in range(13)] + [65528])
+def test_every_bit_of_the_offset_makes_a_later_fragment(ddos: Filter, offset: int) -> None:
+    packet = p.ipv4(p.UDP, bytes(16), offset=offset)
+    ddos.expect(p.ethernet(p.IPV4, packet), "PASSED_FRAGMENT")
+    packet = p.ipv6(p.FRAGMENT, p.fragment(p.UDP, bytes(16), offset=offset))
+    ddos.expect(p.ethernet(p.IPV6, packet), "PASSED_FRAGMENT")
+
+
 def test_later_fragments_of_blocked_sources_are_dropped(ddos: Filter) -> None:
     ddos.package.set("block_v4", "10.1.0.0/16", "1")
     ddos.package.set("block_v6", "2001:db8:1::/48", "1")
