@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -104,7 +105,16 @@ class Attachment:
         self._again = again
 
     def close(self) -> None:
-        """Detaches. A link that is pinned, or held by someone else, stays in the kernel."""
+        """Detaches, even where a pin or someone else still holds the link.
+
+        Links to perf events and raw tracepoints cannot be detached so; they go with their
+        last holder, and a pin that was removed counts as one until an RCU grace period is
+        over (bpf_free_inode in kernel/bpf/inode.c).
+        """
+        if self._again is None:
+            for fd in self.fds:
+                with contextlib.suppress(OSError):
+                    syscall.link_detach(fd)
         self.release()
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,15 @@ class Programs:
                 os.close(fd)
         return found
 
+    def links_become(self, count: int) -> bool:
+        """Waits for links that were pinned: they go a moment after their pin."""
+        deadline = time.monotonic() + 10
+        while len(self.links()) != count:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
 
 def open_fds() -> int:
     """How many files this process has open."""
@@ -128,10 +138,10 @@ def programs() -> Iterator[Programs]:
     found = Programs(loaded)
     try:
         yield found
-        left = found.links()
+        clean = found.links_become(0)
     finally:
         loaded.close()
-    assert left == [], "links are left"
+    assert clean, "links are left"
     assert open_fds() == before, "files are left open"
 
 

@@ -194,8 +194,10 @@ def test_a_pinned_link_is_adopted(loaded: Programs, kind: str) -> None:
     assert adopted.update(loaded[kind]) == ATOMIC  # it is the same
     other = loaded[f"{kind}_other"]
     assert adopted.update(other) == OVERLAP
+    assert loaded.links_become(1)
     fire()
     assert (loaded.hits(kind), loaded.hits("other")) == (1, 1)
     adopted.close()
+    assert loaded.links_become(0)
     fire()
     assert loaded.hits("other") == 1

@@ -251,6 +251,7 @@ def test_a_pinned_link_is_adopted(loaded: Programs, path: str, library: ctypes.C
     library.hk_add(1, 1)
     assert loaded.hits("uretprobe") == 1
     assert adopted.update(loaded["probe_entry"]) == OVERLAP
+    assert loaded.links_become(1)
     library.hk_add(1, 1)
     assert (loaded.hits("uprobe"), loaded.hits("uretprobe")) == (1, 1)
     adopted.close()

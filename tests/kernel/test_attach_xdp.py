@@ -157,9 +157,10 @@ def test_taken_by_a_pinned_link_names_the_pin(loaded: Programs, pair: Pair) -> N
         first.release()
         with pytest.raises(errors.AttachBusy, match=pin):
             attach.attach(loaded["xdp_drop"], xdp(pair))
+        adopt([syscall.obj_get(pin)]).close()
+        assert state(pair).program_ids == ()
     finally:
         os.unlink(pin)
-    assert state(pair).program_ids == ()
 
 
 @pytest.mark.parametrize("flags", [XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE])
