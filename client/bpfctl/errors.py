@@ -226,6 +226,14 @@ def from_detail(serialized: bytes) -> BpfctlError | None:
     return kind(*values.values())
 
 
+def detail_of(error: grpc.Call) -> bytes | None:
+    """The serialized `bpfd.v1.ErrorDetail` of a failed call; None: it carries none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAIL_KEY and isinstance(value, bytes):
+            return value
+    return None
+
+
 def from_rpc(error: grpc.RpcError, target: str, call: str = "") -> BpfctlError:
     """The error of a failed call to `target` as one of the kinds above.
 
@@ -235,11 +243,10 @@ def from_rpc(error: grpc.RpcError, target: str, call: str = "") -> BpfctlError:
 
     if not isinstance(error, grpc.Call):
         return CallFailed(call, "UNKNOWN", str(error))
-    for key, value in error.trailing_metadata() or ():
-        if key == DETAIL_KEY and isinstance(value, bytes):
-            found = from_detail(value)
-            if found is not None:
-                return found
+    serialized = detail_of(error)
+    found = from_detail(serialized) if serialized is not None else None
+    if found is not None:
+        return found
     code = error.code() or grpc.StatusCode.UNKNOWN
     details = error.details() or "no details were given"
     if code is grpc.StatusCode.UNAVAILABLE:

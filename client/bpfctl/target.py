@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import grpc
 
 from bpfctl.config import TargetConfig, resolve
-from bpfctl.errors import ApiMismatch, InvalidArgument, NotFound, TargetUnreachable
+from bpfctl.errors import (
+    ApiMismatch,
+    BpfctlError,
+    InvalidArgument,
+    NotFound,
+    TargetUnreachable,
+    detail_of,
+)
 from bpfctl.rpc import Rpc
 from bpfctl.transport import Connection, open_connection
 from bpfd.v1 import target_pb2
@@ -60,19 +67,22 @@ class Target:
         try:
             return self.rpc.target.GetTarget(target_pb2.GetTargetRequest(), timeout=timeout)
         except grpc.RpcError as error:
-            code = error.code() if isinstance(error, grpc.Call) else None
-            found = self.rpc.error(error, "Target.GetTarget")
+            raise self._no_answer(error, timeout) from None
+
+    def _no_answer(self, error: grpc.RpcError, timeout: float) -> BpfctlError:
+        code = error.code() if isinstance(error, grpc.Call) else None
+        if isinstance(error, grpc.Call) and detail_of(error) is None:
             if code is grpc.StatusCode.UNIMPLEMENTED:
-                raise ApiMismatch(
+                return ApiMismatch(
                     self.name,
                     "it does not speak bpfd.v1",
                     "install the bpfd of this bpfctl's version there, or the other way round",
-                ) from None
+                )
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise TargetUnreachable(
+                return TargetUnreachable(
                     self.name, f"no answer within {timeout:g} s", "is the daemon stopped?"
-                ) from None
-            raise found from None
+                )
+        return self.rpc.error(error, "Target.GetTarget")
 
     def close(self) -> None:
         """End every call and session and close the connection."""

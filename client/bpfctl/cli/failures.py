@@ -55,7 +55,7 @@ def show(error: Exception, *, verbose: bool = False) -> int:
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, Refused):
-        print(f"bpfctl: error: {explain(error, verbose=verbose)}", file=sys.stderr)
+        print(explain(error, verbose=verbose), file=sys.stderr)
         return EXIT_CODES[errors.VerifierRejected]
     text, code = describe(error)
     print(f"bpfctl: error: {text}", file=sys.stderr)
@@ -82,7 +82,22 @@ def describe(error: Exception) -> tuple[str, int]:
 
 def explain(refused: Refused, *, verbose: bool = False) -> str:
     """A verifier's refusal at its source line; with all of its log when `verbose`."""
-    return str(refused.error)
+    from pathlib import Path
+
+    from bpfctl import verifier
+    from bpfctl.elf import InvalidObject, ObjectFile
+
+    error = refused.error
+    try:
+        parsed = ObjectFile.parse(refused.elf)
+    except InvalidObject:
+        parsed = None
+    found = verifier.explain(error.program, error.log, parsed, Path.cwd(), errno=error.errno)
+    text = verifier.render(found, verbose)
+    cut = " (only its end came over)" if error.log_truncated else ""
+    more = "" if verbose else "; --verbose shows all of its log"
+    last = f"bpfctl: error: the verifier refused {error.program}{cut}, nothing was loaded{more}"
+    return f"{text}\n{last}"
 
 
 def _usage(error: click.ClickException) -> int:

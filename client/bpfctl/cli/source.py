@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bpfctl.errors import InvalidArgument
+from bpfctl.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from bpfctl.btf.parse import ByteOrder
@@ -166,14 +166,21 @@ def facts_of(info: target_pb2.TargetInfo) -> TargetFacts:
 
 
 def find(text: str) -> Path | Package:
-    """The file or the package that `text` names; raises PackageError or InvalidArgument."""
+    """The file or the package that `text` names; raises NotFound or PackageError."""
     path = Path(text)
     if path.is_file():
         return path
     if text.endswith((".c", ".o")):
-        raise InvalidArgument(text, "there is no such file")
-    from bpfctl.package import load_package
+        raise NotFound("file", text)
+    from bpfctl.package import load_package, packages
 
+    if not path.exists() and "/" not in text:
+        import difflib
+
+        known = {folder.name for folder in packages()}
+        if text not in known:
+            near = difflib.get_close_matches(text, known, 3)
+            raise NotFound("file or package", text, near)
     return load_package(text)
 
 

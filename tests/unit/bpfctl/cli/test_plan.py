@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bpfctl import attachpoint
+from bpfctl.cli.plan import Plan, Program, make
+from bpfctl.errors import InvalidArgument
+from bpfctl.package import load_package
+
+XDP = Program("count", "xdp")
+SWITCH = Program("on_switch", "tp/sched/sched_switch")
+
+
+def texts(plan: Plan) -> list[tuple[str, str]]:
+    return [(name, attachpoint.describe(point)) for name, point in plan.attach]
+
+
+def test_sections_say_where() -> None:
+    assert texts(make([SWITCH], [], {})) == [("on_switch", "tracepoint:sched/sched_switch")]
+
+
+def test_section_that_needs_an_interface_gets_it() -> None:
+    plan = make([XDP, SWITCH], [], {"interface": "eth0,netns=blue"})
+    assert texts(plan)[0] == ("count", "xdp:eth0,netns=blue")
+    with pytest.raises(InvalidArgument, match=r"which interface\? Add --interface NAME"):
+        make([XDP], [], {})
+
+
+def test_attach_takes_the_place_of_the_section() -> None:
+    plan = make([SWITCH], ["on_switch=tracepoint:sched/sched_wakeup"], {})
+    assert texts(plan) == [("on_switch", "tracepoint:sched/sched_wakeup")]
+
+
+def test_one_program_may_go_to_several_places() -> None:
+    plan = make([XDP], ["count=xdp:a", "count=xdp:b"], {})
+    assert texts(plan) == [("count", "xdp:a"), ("count", "xdp:b")]
+
+
+def test_program_is_found_by_the_kind_of_its_section() -> None:
+    plan = make([XDP, SWITCH], ["xdp:eth0"], {})
+    assert texts(plan)[0] == ("count", "xdp:eth0")
+
+
+def test_several_that_would_fit_must_be_named() -> None:
+    with pytest.raises(InvalidArgument, match=r"say PROGRAM=xdp:eth0; .*count, other"):
+        make([XDP, Program("other", "xdp")], ["xdp:eth0"], {"interface": "eth1"})
+    with pytest.raises(InvalidArgument, match="no program 'cuont'"):
+        make([XDP, SWITCH], ["cuont=xdp:eth0"], {})
+
+
+def test_section_without_a_place_is_left_with_a_reason() -> None:
+    plan = make([SWITCH, Program("f", "uprobe")], [], {})
+    assert [name for name, _ in plan.attach] == ["on_switch"]
+    assert plan.left[0][0] == "f"
+    assert "--attach" in plan.left[0][1]
+
+
+def test_package_says_where(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "p.bpf.c").write_text("")
+    (folder / "package.toml").write_text(
+        'name = "p"\ndescription = "d."\nversion = "1.0.0"\nlicense = "GPL-2.0-only"\n'
+        'source = "p.bpf.c"\n'
+        '[[programs]]\nname = "count"\ndescription = "d."\nattach = "xdp:{interface}"\n'
+        '[[programs]]\nname = "tail"\ndescription = "d."\nattach = "none"\n'
+    )
+    package = load_package(folder)
+    plan = make([XDP, Program("tail", "xdp")], [], {"interface": "eth0"}, package)
+    assert texts(plan) == [("count", "xdp:eth0")]
+    assert plan.left == []
