@@ -65,7 +65,10 @@ def _spec(node: Node) -> Any:
             "itemsize": node.size,
         }
     if isinstance(node, ArrayNode):
-        return (_spec(node.element), (node.count,))
+        element = _spec(node.element)
+        if isinstance(element, tuple):
+            return (element[0], (node.count, *element[1]))
+        return (element, (node.count,))
     if isinstance(node, BytesLeaf) and isinstance(node.role, Prefix):
         length = columns.sign(node.role.order) + "u4"
         return [("prefixlen", length), ("address", "u1", (node.role.address_size,))]

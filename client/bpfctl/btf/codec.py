@@ -141,6 +141,7 @@ class Codec:
     def encode(self, value: object, field: str = "") -> bytes:
         """The bytes of a value as `decode` gives it, of bytes, or of typed text.
 
+        A `str` is what a person typed; text inside of a dict or list is taken as it is.
         Fields that are not given are zero. Raises BtfValueError with the path of the field
         that is wrong, below `field`.
         """

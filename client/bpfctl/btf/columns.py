@@ -89,7 +89,8 @@ def combine(leaf: Leaf, column: Array) -> Array:
         return latest
     if column.dtype.kind in "VS":
         octets = np.ascontiguousarray(column).view("u1").reshape(*column.shape, -1)
-        used = octets.any(axis=2)
+        # Text ends where it begins with NUL.
+        used = octets[..., 0] != 0 if column.dtype.kind == "S" else octets.any(axis=2)
     else:
         used = column != 0
     first: Array = column[np.arange(len(column)), used.argmax(axis=1)]

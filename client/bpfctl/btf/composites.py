@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bpfctl.btf.bytesroles import Prefix, RawBytes, raw_bytes
+from bpfctl.btf.bytesroles import Prefix, RawBytes, Text, raw_bytes
 from bpfctl.btf.errors import BtfValueError
 from bpfctl.btf.nodes import BytesLeaf, IntegerLeaf, Node
 from bpfctl.btf.roles import Number, Value
-from bpfctl.btf.text import Path, assignments, inside, items, split_path
+from bpfctl.btf.text import Path, Quoted, assignments, inside, items, split_path
 
 _BYTE = IntegerLeaf("__u8", 1, "little", Number("__u8", 8, False, "little"))
 
@@ -75,7 +75,8 @@ class StructNode(Node):
         if data is not None:
             out[at : at + self.size] = data
         elif isinstance(value, Mapping):
-            self._assign([(split_path(str(key)), value[key]) for key in value], out, at, field)
+            pairs = [(split_path(str(key)), Literal(value[key])) for key in value]
+            self._assign(pairs, out, at, field)
         elif isinstance(value, str):
             self._write_text(value.strip(), out, at, field)
         else:
@@ -104,7 +105,7 @@ class StructNode(Node):
             if path in seen:
                 raise BtfValueError(name, "is given twice")
             seen.add(path)
-            node.write(value, out, at + offset, name)
+            _write(node, value, out, at + offset, name)
 
     def _find(self, path: Path, field: str) -> tuple[Node, int, str]:
         node: Node = self
@@ -188,8 +189,9 @@ class ArrayNode(Node):
         if data is not None:
             out[at : at + self.size] = data
             return
+        typed = isinstance(value, str)
         if isinstance(value, str):
-            value = self._split(value.strip(), field)
+            value, typed = self._split(value.strip(), field)
         if not isinstance(value, list | tuple):
             raise BtfValueError(
                 field, f"{value!r} is not a value of {self.name}: {self.accepts} is due"
@@ -199,21 +201,45 @@ class ArrayNode(Node):
                 field, f"{len(value)} elements were given, {self.name} takes {self.count}"
             )
         for index, element in enumerate(value):
-            self.element.write(
-                element, out, at + index * self.element.size, f"{field}[{index}]"
+            _write(
+                self.element,
+                element if typed else Literal(element),
+                out,
+                at + index * self.element.size,
+                f"{field}[{index}]",
             )
 
-    def _split(self, text: str, field: str) -> object:
-        if (
-            self.element.size == 1
-            and self.size in (4, 16)
-            and text.count(".") + text.count(":") > 1
-        ):
-            return list(RawBytes(self.name, self.size).read(text, field))
+    def _split(self, text: str, field: str) -> tuple[object, bool]:
+        """The elements, and whether they are typed words rather than JSON."""
+        separators = text.count(".") + text.count(":")
+        if self.element.size == 1 and self.size in (4, 16) and separators > 1:
+            return list(RawBytes(self.name, self.size).read(text, field)), False
         if text[:2] in ('["', "[{", "[[") and (parsed := _json(text)) is not None:
-            return parsed
+            return parsed, False
         inner = inside(text, "[", field)
-        return list(items(text if inner is None else inner, field))
+        if inner is None and "," not in text and self.count != 1:
+            return text, True
+        return list(items(text if inner is None else inner, field)), True
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A value from Python or JSON: its text is text, whatever it looks like."""
+
+    value: object
+
+
+def _write(node: Node, value: object, out: bytearray, at: int, field: str) -> None:
+    """Node.write() of a typed word or of a Literal."""
+    if isinstance(value, Literal):
+        value = value.value
+        if (
+            isinstance(value, str)
+            and isinstance(node, BytesLeaf)
+            and isinstance(node.role, Text)
+        ):
+            value = Quoted(value)
+    node.write(value, out, at, field)
 
 
 def _json(text: str) -> object:

@@ -37,10 +37,12 @@ def decode_events(
     """
     import numpy as np
 
+    if not count:
+        return np.zeros(0, dtype)
     if record_size:
         stride = HEADER_BYTES + (record_size + 7 & ~7)
         # The padding of the last record may be missing.
-        if count and len(data) < (count - 1) * stride + HEADER_BYTES + record_size:
+        if len(data) < (count - 1) * stride + HEADER_BYTES + record_size:
             raise BtfValueError(
                 "", f"{count} records of {record_size} bytes do not fit into {len(data)} bytes"
             )
