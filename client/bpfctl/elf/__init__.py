@@ -162,6 +162,16 @@ class ObjectFile:
         """The entry program of that name."""
         return next((program for program in self.programs if program.name == name), None)
 
+    def layout(self, program: Function) -> tuple[tuple[int, Function], ...]:
+        """The functions of a loaded program and the index each one starts at.
+
+        libbpf puts the functions that a program calls behind it; the verifier counts
+        instructions through all of them.
+        """
+        from . import layout
+
+        return layout.layout(self, program)
+
     def line_at(self, section: str, instruction: int) -> Line | None:
         """The source line of an instruction, an index in the section."""
         entries = self.lines.get(section, ())

@@ -29,6 +29,8 @@ class Section:
     size: int
     writable: bool
     executable: bool
+    info: int
+    """sh_info: of a relocation section, the index of the section it is for."""
     data: bytes
 
 
@@ -54,6 +56,8 @@ class Container:
     symbols: tuple[Symbol, ...]
     externs: tuple[str, ...]
     """Names of undefined symbols."""
+    symbol_table: tuple[Symbol | None, ...]
+    """By index; None: undefined or absolute."""
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
@@ -125,12 +129,13 @@ def _read(elf: Any, data: bytes) -> Container:
     if start + entry * count > len(data):
         raise _truncated(start + entry * count, len(data))
     sections = tuple(_section(elf.get_section(index), index, data) for index in range(count))
-    symbols: list[Symbol] = []
+    symbols: list[Symbol | None] = []
     externs: list[str] = []
     for index, section in enumerate(sections):
         if section.type == "SHT_SYMTAB":
             _symbols(elf.get_section(index), sections, symbols, externs)
-    return Container(not elf.little_endian, sections, tuple(symbols), tuple(externs))
+    defined = tuple(symbol for symbol in symbols if symbol is not None)
+    return Container(not elf.little_endian, sections, defined, tuple(externs), tuple(symbols))
 
 
 def _section(raw: Any, index: int, data: bytes) -> Section:
@@ -141,11 +146,16 @@ def _section(raw: Any, index: int, data: bytes) -> Section:
             raise _truncated(start + size, len(data))
         content = data[start : start + size]
     flags = raw["sh_flags"]
-    return Section(index, raw.name, kind, size, bool(flags & 1), bool(flags & 4), content)
+    return Section(
+        index, raw.name, kind, size, bool(flags & 1), bool(flags & 4), raw["sh_info"], content
+    )
 
 
 def _symbols(
-    raw: Any, sections: tuple[Section, ...], symbols: list[Symbol], externs: list[str]
+    raw: Any,
+    sections: tuple[Section, ...],
+    symbols: list[Symbol | None],
+    externs: list[str],
 ) -> None:
     if raw["sh_entsize"] != SECTION_SYMBOL_BYTES:
         raise InvalidObject("the ELF file is damaged (symbol size): build it again")
@@ -153,10 +163,11 @@ def _symbols(
         raise InvalidObject(f"the object has more than {MAX_SYMBOLS} symbols: split it")
     for symbol in raw.iter_symbols():
         where = symbol["st_shndx"]
-        if where == "SHN_UNDEF":
-            if symbol.name:
+        if not isinstance(where, int):
+            if where == "SHN_UNDEF" and symbol.name:
                 externs.append(symbol.name)
-        elif isinstance(where, int):
+            symbols.append(None)
+        else:
             if where >= len(sections):
                 raise InvalidObject(
                     f"the ELF file is damaged (symbol {symbol.name} in section {where}):"
