@@ -264,10 +264,21 @@ class Objects:
         if held.session is None:
             self._store.remove(held.name)
         for item in held.loaded.maps.values():
-            if item.id in others:
+            if item.id in others and item.pinned:
+                self._inherit_pin(item.pinned, item.id, others[item.id][0])
                 item.pinned = ""
         held.loaded.unpin()
         held.loaded.close()
+
+    def _inherit_pin(self, path: str, number: int, heir: str) -> None:
+        """The pin of a shared map goes with the last object that holds it."""
+        with self.registry.lock:
+            held = self.registry.object(heir)
+            for item in held.loaded.maps.values():
+                if item.id == number:
+                    item.pinned = path
+            if held.session is None:
+                self._store.note(self.registry.message(held))
 
     def _let_go(self, maps: set[int]) -> None:
         for callback in self.on_unload:

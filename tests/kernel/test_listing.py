@@ -79,12 +79,16 @@ def test_programs_and_maps_agree(api: Api, tmp_path: Path) -> None:
 
 
 def _maps_agree(api: Api) -> None:
-    theirs = {item["id"]: item for item in bpftool("map", "show")}
-    ours = {item.id: item for item in api.maps.List(maps_pb2.ListMapsRequest()).maps}
-    both = theirs.keys() & ours.keys()
-    assert both
-    for number in both:
-        left, right = ours[number], theirs[number]
+    ours = [
+        item
+        for item in api.maps.List(maps_pb2.ListMapsRequest()).maps
+        if item.name in ("obj_runs", "ours.rodata", "objects.rodata")
+    ]
+    assert len(ours) >= 3
+    for left in ours:
+        # One by one: in a list, bpftool 7.1 shows btf_id of the map before for maps
+        # that have none.
+        right: Any = bpftool("map", "show", "id", str(left.id))
         assert left.name == right.get("name", "")
         assert left.flags == right["flags"]
         assert (left.key_size, left.value_size) == (right["bytes_key"], right["bytes_value"])
