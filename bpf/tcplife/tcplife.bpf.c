@@ -55,13 +55,12 @@ struct connection {
 	__u32 pid;
 	enum origin origin;
 	enum address_family family;
+	/* Name of the thread that moved the socket. */
+	char comm[16];
 	/* false: it was tried, and never came to be. */
 	bool established;
 	/* The kernel counts bytes; else both numbers are 0. */
 	bool has_bytes;
-	__u8 reserved[2];
-	/* Name of the thread that moved the socket. */
-	char comm[16];
 };
 
 /* Only this network namespace, by inode; 0: all. */

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,10 @@ def main() -> int:
             outcome = Story(folder).tell()
     except Deviation as deviation:
         print(f"\ndemo failed: {deviation}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        print(f"\ndemo failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except Interrupted:
         print("\ndemo interrupted; what it had made is removed", file=sys.stderr)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bpfctl
+from bpfctl.btf import Kind
 
 from tests.demo import console, leftovers, network
 from tests.demo.network import Network
@@ -112,6 +113,8 @@ class Story:
             for name, source, to, count, _ in senders
         ]
         self.bpfctl("map", "dump", "ddos/counters")
+        console.say("")
+        console.say(", ".join(f"{count} {name}" for name, count in self._counters().items()))
         console.table(("source", "port", "sent", "received"), rows)
         expect("counters", self._counters(), sent)
         for name, _, _, count, reason in senders:
@@ -281,10 +284,19 @@ class Story:
         return self._rows("ddos/versions", "version")
 
     def _rows(self, name: str, enum: str) -> Counter[str]:
+        """Packets by key of a map, whose keys are the places of an enum."""
+        rows = self.bpfctl.json("map", "dump", name)
+        names = self._names(name, enum)
         counted: Counter[str] = Counter()
-        for row in self.bpfctl.json("map", "dump", name):
-            counted[row["key"]] += row["value"]["packets"]
+        for row in rows:
+            counted[names.get(row["key"], row["key"])] += row["value"]["packets"]
         return +counted
+
+    def _names(self, name: str, enum: str) -> dict[int, str]:
+        """The values of an enum of the object that a map belongs to."""
+        with bpfctl.connect(f"unix:{self.daemon.socket}") as target:
+            found: Any = target.btf.of_id(target.map(name).info.btf_id).find(enum, Kind.ENUM)
+        return {number: text for text, number in found.values}
 
     def _drop_events(self, count: int) -> list[dict[str, Any]]:
         return self._events("ddos/drops", count)

@@ -45,15 +45,12 @@ class Receiver:
         self._sockets = []
         self._threads = []
         with place.inside(place.target):
-            for family, port in (
-                (socket.AF_INET, PORT),
-                (socket.AF_INET6, PORT),
-                (socket.AF_INET, BLOCKED_PORT),
+            for address, port in (
+                (network.TARGET, PORT),
+                (network.TARGET6, PORT),
+                (network.TARGET, BLOCKED_PORT),
             ):
-                self._sockets.append(socket.socket(family, socket.SOCK_DGRAM))
-                self._sockets[-1].setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
-                self._sockets[-1].settimeout(0.1)
-                self._sockets[-1].bind(("", port))
+                self._sockets.append(_listening(address, port))
         for each in self._sockets:
             self._threads.append(threading.Thread(target=self._run, args=(each,)))
             self._threads[-1].start()
@@ -169,6 +166,15 @@ def http_get(place: Network, port: int, path: str) -> tuple[bytes, bytes, tuple[
         client.sendall(request)
         answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
         return request, answer, client.getsockname()
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+    made.settimeout(0.1)
+    made.bind((address, port))
+    return made
 
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
