@@ -127,6 +127,11 @@ class TypeInfo:
                 found[name] = type_of
         return found
 
+    def struct_names(self) -> set[str]:
+        """Names of all structs."""
+        heads = map(self._head, range(1, len(self._offsets)))
+        return {name for kind, _, _, name, _ in heads if kind == _STRUCT and name}
+
     def section_variables(self, section: str) -> list[str]:
         """Names of the variables of one DATASEC, extern ones too."""
         for type_id in range(1, len(self._offsets)):

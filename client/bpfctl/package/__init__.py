@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from .agreement import check
 from .model import (
     NOT_ATTACHED,
     PARAMETERS,
@@ -38,6 +39,7 @@ __all__ = [
     "Resolved",
     "Setting",
     "Value",
+    "check",
     "find_package",
     "load_package",
     "packages",

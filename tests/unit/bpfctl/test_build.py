@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -238,6 +239,15 @@ def test_dwarf_is_dropped_and_btf_kept(source: Path) -> None:
         if ".debug_" in line:
             assert line.split("]")[1].split()[4] == "000000"
     assert strip_dwarf(built.object) == built.object
+
+
+def test_the_import_is_cheap() -> None:
+    heavy = {"elftools", "numpy", "google", "grpc", "rich", "subprocess", "platformdirs"}
+    script = "import sys, bpfctl.build; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    modules = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "bpfctl" in modules
+    assert not heavy & modules
 
 
 def test_architectures() -> None:

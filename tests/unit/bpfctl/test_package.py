@@ -3,13 +3,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from bpfctl import attachpoint
-from bpfctl.package import PARAMETERS, PackageError, find_package, load_package, packages
+from bpfctl.build import NoKernelTypes, TargetFacts, build
+from bpfctl.elf import ObjectFile
+from bpfctl.package import (
+    PARAMETERS,
+    PackageError,
+    check,
+    find_package,
+    load_package,
+    packages,
+)
 
+CLANG = shutil.which("clang") or shutil.which("clang-16")
+KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 ROOT = Path(__file__).resolve().parents[3]
 
 HEAD = """
@@ -204,3 +217,89 @@ def test_the_packages_of_this_repository_are_read(folder: Path) -> None:
         text = program.attach_text(dict.fromkeys(PARAMETERS, "1"))
         if text is not None and program.attached:
             assert attachpoint.parse(text).WhichOneof("point")
+
+
+CHECKED = """
+#define SEC(name) __attribute__((section(name), used))
+struct record { int value; };
+struct { int (*type)[27]; int (*max_entries)[4096]; } ring SEC(".maps");
+const volatile unsigned int rate = 1;
+struct record last;
+SEC("xdp")
+int watch(void *ctx)
+{
+    return rate + last.value;
+}
+"""
+
+GOOD = (
+    HEAD
+    + '[[programs]]\nname = "watch"\ndescription = "d"\n'
+    + '[[maps]]\nname = "ring"\ndescription = "d"\n'
+    + '[[settings]]\nname = "rate"\ndescription = "d"\ntype = "u32"\n'
+    + '[[events]]\nmap = "ring"\ntype = "record"\ndescription = "d"\n'
+)
+
+
+@pytest.fixture
+def built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectFile:
+    if not CLANG:
+        pytest.skip("needs clang")
+    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(folder.parent / "cache"))
+    (folder / "sample.bpf.c").write_text(CHECKED)
+    facts = TargetFacts("x86_64", big_endian=False, pointer_bits=64, btf_sha256="")
+    return ObjectFile.parse(build(folder / "sample.bpf.c", facts, lambda: b"").object)
+
+
+def test_a_package_that_fits_its_object(folder: Path, built: ObjectFile) -> None:
+    package = load_package(write(folder, GOOD))
+    check(package, built)
+    assert package.events[0].type == "record"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "words"),
+    [
+        (
+            '"watch"',
+            '"wotch"',
+            r"programs\[wotch\]: sample.* program 'wotch'; did you mean watch",
+        ),
+        ('name = "ring"', 'name = "rin"', r"maps\[rin\]: .* no map 'rin'; did you mean ring"),
+        ('map = "ring"', 'map = "rung"', r"events\[rung\].map: .* no map 'rung'"),
+        (
+            '"record"',
+            '"recrod"',
+            r"events\[ring\].type: .* struct 'recrod'; did you mean record",
+        ),
+        ('name = "rate"', 'name = "rat"', r"settings\[rat\].constant: .* variable 'rat'"),
+        ('"u32"', '"u16"', r"rate has 4 bytes, and the type u16 has 2"),
+        ('"u32"', '"bool"', r"rate has 4 bytes, and the type bool has 1"),
+    ],
+)
+def test_a_package_that_does_not_fit(
+    folder: Path, built: ObjectFile, good: str, bad: str, words: str
+) -> None:
+    with pytest.raises(PackageError, match=words):
+        check(load_package(write(folder, GOOD.replace(good, bad))), built)
+
+
+@pytest.mark.parametrize("folder", list(packages()), ids=lambda folder: str(folder.name))
+def test_the_packages_of_this_repository_fit_their_objects(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not CLANG:
+        pytest.skip("needs clang")
+    kernel = KERNEL_BTF.read_bytes() if KERNEL_BTF.exists() else b""
+    facts = TargetFacts(
+        "x86_64", False, 64, hashlib.sha256(kernel).hexdigest() if kernel else ""
+    )
+    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path))
+    package = load_package(folder.name)
+    for variant in (None, *package.variants):
+        try:
+            built = build(package.source_path(variant), facts, lambda: kernel)
+        except NoKernelTypes as error:
+            pytest.skip(str(error))
+        assert built.warnings == ""
+        check(package, ObjectFile.parse(built.object))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bpfctl.build import CompileError, NoKernelTypes, TargetFacts, build
+from bpfctl.elf import ObjectFile
 from bpfctl.vmlinux import dump_header, find_bpftool, header_folder, wrap
 
 CLANG = shutil.which("clang") or shutil.which("clang-16")
@@ -22,6 +23,20 @@ def kernel_btf(member: str) -> bytes:
     strings = b"\0int\0sample\0" + member.encode() + b"\0"
     types = struct.pack("<IIII", 1, 1 << 24, 4, 0x01000020)
     types += struct.pack("<III", 5, 4 << 24 | 1, 4) + struct.pack("<III", 12, 1, 0)
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    return header + types + strings
+
+
+def embedding_btf() -> bytes:
+    """BTF of a kernel built with -fms-extensions: a struct that embeds a named one.
+
+    `struct head { int count; }; struct sample { struct head; int old; };`
+    """
+    strings = b"\0int\0head\0count\0sample\0old\0"
+    types = struct.pack("<IIII", 1, 1 << 24, 4, 0x01000020)
+    types += struct.pack("<III", 5, 4 << 24 | 1, 4) + struct.pack("<III", 10, 1, 0)
+    types += struct.pack("<III", 16, 4 << 24 | 2, 8)
+    types += struct.pack("<III", 0, 2, 0) + struct.pack("<III", 23, 1, 32)
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
     return header + types + strings
 
@@ -74,6 +89,18 @@ def test_each_kernel_has_its_own(source: Path) -> None:
     again = build(source, facts(old.btf), old.fetch)
     assert again.cached
     assert old.fetched == 1
+
+
+def test_embedded_structs_of_newer_kernels(source: Path) -> None:
+    kernel = Kernel(embedding_btf())
+    source.write_text(source.read_text().replace("s->old", "s->old + s->count"))
+    built = build(source, facts(kernel.btf), kernel.fetch)
+    assert built.warnings == ""
+    relocations = ObjectFile.parse(built.object).core_relocations["xdp"]
+    assert {relocation.what for relocation in relocations} == {
+        "struct sample.old",
+        "struct sample.count",
+    }
 
 
 def test_an_object_without_it_serves_every_kernel(source: Path) -> None:
