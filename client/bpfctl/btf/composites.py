@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,6 +129,8 @@ class StructNode(Node):
         """The field of a name; BtfValueError with the names there are."""
         found = self._by_name.get(str(name))
         if found is None:
+            import difflib
+
             near = difflib.get_close_matches(str(name), self._by_name, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             names = ", ".join(self._by_name) or "none"

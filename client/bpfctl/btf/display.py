@@ -19,8 +19,9 @@ In this order; the first that fits holds (docs/design/004-values-by-btf.md has e
 8. bool, enums by name, pointers and integers of 16 bytes as 0x, floating point; structs,
    unions and arrays by their parts; what has no size has no value.
 
-v4-mapped IPv6 addresses are shown as IPv4. `plain` leaves out rules 1 to 7 but for text:
-numbers in the byte order of the target, as bpftool shows them.
+v4-mapped IPv6 addresses are shown as IPv4. `plain` leaves out rules 1 to 7 but for text,
+and shows pointers and combined flags as numbers: all in the byte order of the target, as
+bpftool does.
 """
 
 from __future__ import annotations
@@ -157,7 +158,9 @@ class _Builder:
         size = self.btf.size(base.id)
         bits = 8 * size
         if isinstance(base, kinds.Enum):
-            return Enumeration(title, bits, base.signed, base.values)
+            return Enumeration(title, bits, base.signed, base.values, self.plain)
+        if self.plain and base.kind is Kind.PTR:
+            return Number(title, bits, False, self.order)
         if not isinstance(base, kinds.Int) or size > 8:
             return Hexadecimal(title, bits, False)
         if base.encoding & IntEncoding.BOOL:
@@ -264,7 +267,7 @@ class _Builder:
         if isinstance(node, IntegerLeaf) and isinstance(node.role, Hexadecimal):
             role = Hexadecimal(title, bits, False)
         elif isinstance(inner, kinds.Enum):
-            role = Enumeration(title, bits, inner.signed, inner.values)
+            role = Enumeration(title, bits, inner.signed, inner.values, self.plain)
         elif inner.encoding & IntEncoding.BOOL:
             role = Boolean(title, bits, False)
         else:

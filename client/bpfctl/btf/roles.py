@@ -7,12 +7,10 @@ a value or a typed word into the integer (`read`), and a value into a word (`for
 
 from __future__ import annotations
 
-import difflib
 import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from bpfctl.btf.errors import BtfValueError
@@ -178,6 +176,8 @@ class Duration(IntegerRole):
         match = _DURATION.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             return self.number(value, field)
+        from decimal import Decimal, InvalidOperation
+
         try:
             nanoseconds = Decimal(match[1]) * _NANOSECONDS[match[2]]
         except InvalidOperation:
@@ -203,11 +203,16 @@ class Enumeration(IntegerRole):
     """A name of the enum, `A|B` for the bits of one that is made of flags, else the number.
 
     An enum is one of flags when at least three of its values are single bits and no other
-    value but zero is not.
+    value but zero is not; with `plain` none is.
     """
 
     def __init__(
-        self, name: str, bits: int, signed: bool, values: Sequence[tuple[str, int]]
+        self,
+        name: str,
+        bits: int,
+        signed: bool,
+        values: Sequence[tuple[str, int]],
+        plain: bool = False,
     ) -> None:
         super().__init__(name, bits, signed)
         self._mask = (1 << bits) - 1
@@ -217,7 +222,8 @@ class Enumeration(IntegerRole):
             self._names.setdefault(value & self._mask, text)
             self._values[text] = value
         bits_used = [value for value in self._names if value]
-        self._flags = len(bits_used) >= 3 and all(v & (v - 1) == 0 for v in bits_used)
+        single = all(value & (value - 1) == 0 for value in bits_used)
+        self._flags = single and len(bits_used) >= 3 and not plain
 
     @property
     def accepts(self) -> str:
@@ -251,6 +257,8 @@ class Enumeration(IntegerRole):
         alike = [name for name in self._values if name.lower() == word.lower()]
         if len(alike) == 1:
             return self.number(self._signed(self._values[alike[0]]), field)
+        import difflib
+
         near = difflib.get_close_matches(word.upper(), self._values, n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise BtfValueError(

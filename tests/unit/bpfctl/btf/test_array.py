@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
-from bpfctl.btf import Btf, BtfValueError, Codec, array
+from bpfctl.btf import Btf, BtfValueError, Codec, Kind, array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,31 @@ def test_cpus_apart_and_combined_are_what_the_codec_gives(
     assert both == [{"key": 0, "value": one} for one in apart]
     lines = array.dump_json_lines(keys, found, Codec.raw(4), coder).splitlines()
     assert [json.loads(line) for line in lines] == both
+
+
+def test_structs_of_the_kernel() -> None:
+    path = Path("/sys/kernel/btf/vmlinux")
+    if not path.exists():
+        pytest.skip(f"needs {path}")
+    btf = Btf.parse(path.read_bytes())
+    source = random.Random(1)
+    tried = 0
+    for type_id in range(1, len(btf), 173):
+        if btf.type(type_id).kind not in (Kind.STRUCT, Kind.UNION, Kind.TYPEDEF):
+            continue
+        coder = Codec(btf, type_id)
+        if not 0 < coder.size < 4096:
+            continue
+        raw = source.randbytes(2 * coder.size)
+        items = array.from_bytes(raw, coder)
+        expected = [coder.decode(raw), coder.decode(raw[coder.size :])]
+        assert items.dtype.itemsize == coder.size == btf.size(type_id)
+        assert repr(array.rows(items, coder)) == repr(expected)
+        lines = array.json_lines(items, coder).splitlines()
+        assert [json.loads(line) for line in lines] == expected
+        assert len(coder.parse(coder.format(expected[0]))) == coder.size
+        tried += 1
+    assert tried > 10
 
 
 def test_dtype_has_the_layout_of_c(everything: Btf) -> None:

@@ -134,6 +134,8 @@ def test_plain_shows_numbers(everything: Btf) -> None:
     assert plain["hardware"] == 0xDEADBEEF
     assert plain["comm"] == "curl"
     assert plain["reason"] == "BROKEN"
+    assert plain["flags"] == 3
+    assert plain["pointer"] == 0xFFFF888000000000
     assert codec(everything, "prefix_v4", plain=True, lpm=True).fields == (
         "prefixlen",
         "address",
