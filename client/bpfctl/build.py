@@ -40,6 +40,7 @@ _FLAGS = (
     "-Wno-microsoft-anon-tag",
     # What distributions add for user space makes no sense in BPF.
     "-fno-stack-protector",
+    "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
     "-fno-color-diagnostics",
 )

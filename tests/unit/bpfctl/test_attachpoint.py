@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ctypes
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +144,27 @@ def test_parse_is_the_inverse_of_describe(kind: str, data: st.DataObject) -> Non
 )
 def test_canonical_texts_stay_as_they_are(text: str) -> None:
     assert attachpoint.describe(attachpoint.parse(text)) == text
+
+
+def documented() -> list[str]:
+    """The examples of the user's page: second column of its first table."""
+    page = (Path(__file__).parents[3] / "docs/attach-points.md").read_text()
+    table = page.partition("| kind |")[2].partition("Order among")[0]
+    return re.findall(r"^\|[^|]*\| `([^`]+)` \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", documented())
+def test_the_examples_of_the_page(text: str) -> None:
+    assert attachpoint.describe(attachpoint.parse(text)) == text
+
+
+def test_the_page_has_every_kind() -> None:
+    shown = (
+        " ".join(documented())
+        + (Path(__file__).parents[3] / "docs/attach-points.md").read_text()
+    )
+    assert [kind for kind in attachpoint.kind_names() if kind not in shown] == []
+    assert len(documented()) > 25
 
 
 def test_fields_are_where_they_belong() -> None:

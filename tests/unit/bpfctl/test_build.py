@@ -327,6 +327,9 @@ def test_vmlinux_is_an_error_without_btf(source: Path) -> None:
 @pytest.mark.skipif(ZIG is None, reason="needs zig (extra zig)")
 def test_zig_compiles_too(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPFCTL_CLANG", f"{ZIG} cc")
-    parsed = ObjectFile.parse(build(source, FACTS, no_btf).object)
+    built = build(source, FACTS, no_btf)
+    parsed = ObjectFile.parse(built.object)
     assert [program.name for program in parsed.programs] == ["answer"]
     assert parsed.line_at("xdp", 0) is not None
+    assert b".eh_frame" not in built.object
+    assert build(source, FACTS, no_btf).cached
