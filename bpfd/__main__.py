@@ -84,6 +84,18 @@ def read_only_socket(path: str) -> str:
     return f"{stem}-ro{extension}"
 
 
+def _keep_small() -> None:
+    """What must be settled before asyncio and gRPC are imported."""
+    # The daemon starts no process that could need gRPC after a fork, and gRPC's notices
+    # are not the daemon's log.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # asyncio and hashlib would load OpenSSL, 5 MB for nothing: gRPC brings its own TLS,
+    # and Python has a SHA-256 of its own.
+    for module in ("ssl", "_hashlib"):
+        sys.modules.setdefault(module, None)  # type: ignore[arg-type]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = _parser()
@@ -100,10 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--tls-ca, --tls-cert and --tls-key need --listen")
     if options.idle_exit is not None and options.idle_exit <= 0:
         parser.error("--idle-exit needs a positive number of seconds")
-    # gRPC reads its settings when it is imported. The daemon starts no process that could
-    # need gRPC after a fork, and gRPC's notices are not the daemon's log.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    _keep_small()
     from bpfd import daemon, server
 
     return server.run(

@@ -107,8 +107,8 @@ def services(daemon: Daemon) -> Services:
         for name in ("Objects", "Links", "Programs", "Maps", "Events"):
             _add(found, name.lower(), name, found.objects)
     _add(found, "deployments", "Deployments")
-    _add(found, "target", "Target", daemon)
-    _add(found, "files", "Files", daemon)
+    _add(found, "target", "Target")
+    _add(found, "files", "Files")
     _add_health(found)
     found.registrars.append(_add_reflection)
     return found

@@ -36,6 +36,7 @@ def run(options: Options) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    host.limit_memory_pools()
     try:
         _check_privileges()
         _check_libbpf()
@@ -120,6 +121,7 @@ async def _serve(options: Options, undo: contextlib.ExitStack) -> None:
     host.set_process_name("bpfd")
     gc.collect()
     gc.freeze()
+    host.give_back_memory()
     _announce(options, listening.names)
     await stop.wait()
     _log.info("ending")

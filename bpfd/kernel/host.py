@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
@@ -21,6 +22,8 @@ CAPABILITIES = {
     "CAP_BPF": 39,
 }
 """Bits of linux/capability.h that the daemon looks at."""
+
+_M_ARENA_MAX = -8
 
 KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 
@@ -235,6 +238,23 @@ def set_process_name(name: str) -> None:
             file.write(name[:15])
     except OSError:
         pass
+
+
+def limit_memory_pools() -> None:
+    """Two pools of malloc for all threads: each touches memory that it never gives back.
+
+    Does nothing where the C library has no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+
+
+def give_back_memory() -> None:
+    """Returns to the kernel what malloc keeps free."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 def group_id(name: str) -> int | None:

@@ -30,25 +30,25 @@ _mounted_here: list[str] = []
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One line of /proc/self/mountinfo."""
+    """One line of /proc/self/mountinfo; `root` is the folder of the file system shown."""
 
     type: str
     path: str
     read_only: bool
     root: str = "/"
+    id: int = 0
 
 
 def parse_mountinfo(text: str) -> list[MountPoint]:
-    """Mounts of the kernel's file systems, in the order in which they were made."""
+    """All mounts, in the order in which they were made."""
     found = []
     for line in text.splitlines():
         left, separator, right = line.partition(" - ")
         fields, kind = left.split(" "), right.split(" ", 1)[0]
-        if separator and kind in _WANTED and len(fields) >= 6:
+        if separator and len(fields) >= 6:
+            root, path = _unescape(fields[3]), _unescape(fields[4])
             read_only = "ro" in fields[5].split(",")
-            found.append(
-                MountPoint(kind, _unescape(fields[4]), read_only, _unescape(fields[3]))
-            )
+            found.append(MountPoint(kind, path, read_only, root, int(fields[0])))
     return found
 
 
@@ -56,10 +56,15 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
 
 
-def mounts() -> list[MountPoint]:
-    """Mounts of the kernel's file systems in this mount namespace."""
+def everything() -> list[MountPoint]:
+    """All mounts of this mount namespace."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return parse_mountinfo(file.read())
+
+
+def mounts() -> list[MountPoint]:
+    """Mounts of the kernel's file systems in this mount namespace."""
+    return [mount for mount in everything() if mount.type in _WANTED]
 
 
 def mounted_here() -> list[str]:

@@ -1,67 +1,178 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine is and can do."""
+"""bpfd.v1.Target: what the machine is and can do."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Iterator
 
-import grpc.aio
-
-from bpfd import __version__, security
-from bpfd.daemon import Daemon
-from bpfd.kernel import host, libbpf, mounts
+from bpfd import __version__, elf_check, features, registry, security, sessions, work
+from bpfd.errors import NotFound
+from bpfd.interceptor import Context
+from bpfd.kernel import host, kernel_symbols, libbpf, mounts, processes, tracepoints
+from bpfd.streams import batched, from_blocking
 from bpfd.v1 import target_pb2, target_pb2_grpc
 
 API_MINOR = 1
 """Grows when messages or calls are added, within package bpfd.v1."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
 
 class TargetService(target_pb2_grpc.TargetServicer):
-    """The service `Target`."""
+    """Facts of the machine; nothing here changes anything."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self) -> None:
         self._host = host.host()
 
     async def GetTarget(
         self, request: target_pb2.GetTargetRequest, context: Context
     ) -> target_pb2.TargetInfo:
-        """Facts, and features when they are asked for."""
-        info = await asyncio.to_thread(self._facts)
+        info = await work.run(_facts, self._host)
         info.role = str(security.caller().role)
+        if request.features:
+            for found in await work.run(features.every):
+                info.features.add(
+                    name=found.name,
+                    supported=found.supported,
+                    probe=found.probe,
+                    since=found.since,
+                    needs=found.needs,
+                )
         return info
 
-    def _facts(self) -> target_pb2.TargetInfo:
-        facts = self._host
-        info = target_pb2.TargetInfo(
-            api_minor=API_MINOR,
-            daemon_version=__version__,
-            daemon_pid=os.getpid(),
-            hostname=facts.hostname,
-            machine=facts.machine,
-            kernel_release=facts.kernel_release,
-            kernel_version=facts.kernel_version,
-            kernel_version_code=facts.kernel_version_code,
-            operating_system=facts.operating_system,
-            boot_id=facts.boot_id,
-            big_endian=facts.big_endian,
-            pointer_bits=facts.pointer_bits,
-            page_size=facts.page_size,
-            possible_cpus=facts.possible_cpus,
-            online_cpus=host.online_cpus(),
-            lockdown=host.lockdown(),
-            capabilities=host.capabilities(),
-            libbpf_version=libbpf.version(),
+    async def GetBtf(
+        self, request: target_pb2.GetBtfRequest, context: Context
+    ) -> AsyncIterator[target_pb2.BtfChunk]:
+        if request.WhichOneof("which") == "id":
+            data, name, split = await work.run(kernel_symbols.btf_by_id, request.id)
+            pieces = iter([data])
+        else:
+            name = request.module or "vmlinux"
+            split = name != "vmlinux"
+            pieces = await work.run(kernel_symbols.kernel_btf, name)
+        first = True
+        async for piece in from_blocking(lambda: pieces):
+            chunk = target_pb2.BtfChunk(data=piece)
+            if first:
+                chunk.split, chunk.name, first = split, name, False
+            yield chunk
+
+    async def GetKallsyms(
+        self, request: target_pb2.GetKallsymsRequest, context: Context
+    ) -> AsyncIterator[target_pb2.KallsymsChunk]:
+        async for lines in from_blocking(lambda: kernel_symbols.kallsyms(request.module)):
+            yield target_pb2.KallsymsChunk(data=lines)
+
+    async def ListFunctions(
+        self, request: target_pb2.ListFunctionsRequest, context: Context
+    ) -> AsyncIterator[target_pb2.ListFunctionsChunk]:
+        pattern = request.pattern
+        async for batch in from_blocking(
+            lambda: batched(kernel_symbols.functions(pattern), 4096)
+        ):
+            chunk = target_pb2.ListFunctionsChunk()
+            for name, module in batch:
+                chunk.functions.add(name=name, module=module)
+            yield chunk
+
+    async def ListTracepoints(
+        self, request: target_pb2.ListTracepointsRequest, context: Context
+    ) -> AsyncIterator[target_pb2.ListTracepointsChunk]:
+        def find() -> Iterator[list[target_pb2.TracepointInfo]]:
+            return batched(_tracepoints(request.pattern, request.format), 256)
+
+        async for batch in from_blocking(find):
+            yield target_pb2.ListTracepointsChunk(tracepoints=batch)
+
+    async def ListProcesses(
+        self, request: target_pb2.ListProcessesRequest, context: Context
+    ) -> AsyncIterator[target_pb2.ListProcessesChunk]:
+        def find() -> Iterator[list[target_pb2.Process]]:
+            return batched(_processes(list(request.pids), request.mappings), 64)
+
+        async for batch in from_blocking(find):
+            yield target_pb2.ListProcessesChunk(processes=batch)
+
+
+def _facts(facts: host.Host) -> target_pb2.TargetInfo:
+    info = target_pb2.TargetInfo(
+        api_minor=API_MINOR,
+        daemon_version=__version__,
+        daemon_pid=os.getpid(),
+        hostname=facts.hostname,
+        machine=facts.machine,
+        kernel_release=facts.kernel_release,
+        kernel_version=facts.kernel_version,
+        kernel_version_code=facts.kernel_version_code,
+        operating_system=facts.operating_system,
+        boot_id=facts.boot_id,
+        big_endian=facts.big_endian,
+        pointer_bits=facts.pointer_bits,
+        page_size=facts.page_size,
+        possible_cpus=facts.possible_cpus,
+        online_cpus=host.online_cpus(),
+        lockdown=host.lockdown(),
+        capabilities=host.capabilities(),
+        libbpf_version=libbpf.version(),
+        limits=target_pb2.Limits(
+            object_bytes=elf_check.MAX_OBJECT_BYTES,
+            batch_bytes=32 << 20,
+            batch_entries=1 << 20,
+            objects=registry.MAX_OBJECTS,
+            sessions=sessions.MAX_SESSIONS,
+        ),
+    )
+    for mount in mounts.mounts():
+        info.mounts.add(type=mount.type, path=mount.path, read_only=mount.read_only)
+    if digest := host.kernel_btf_digest():
+        info.btf_sha256, info.btf_size = digest.sha256, digest.size
+    clocks = host.clocks()
+    info.monotonic_epoch.FromNanoseconds(clocks.monotonic_epoch)
+    info.boottime_epoch.FromNanoseconds(clocks.boottime_epoch)
+    return info
+
+
+def _tracepoints(pattern: str, formats: bool) -> Iterator[target_pb2.TracepointInfo]:
+    for found in tracepoints.tracepoints(pattern, formats):
+        yield target_pb2.TracepointInfo(
+            category=found.category, name=found.name, id=found.id, format=found.format
         )
-        for mount in mounts.mounts():
-            info.mounts.add(type=mount.type, path=mount.path, read_only=mount.read_only)
-        if digest := host.kernel_btf_digest():
-            info.btf_sha256, info.btf_size = digest.sha256, digest.size
-        clocks = host.clocks()
-        info.monotonic_epoch.FromNanoseconds(clocks.monotonic_epoch)
-        info.boottime_epoch.FromNanoseconds(clocks.boottime_epoch)
-        return info
+
+
+def _processes(pids: list[int], mappings: bool) -> Iterator[target_pb2.Process]:
+    boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    known: dict[tuple[str, int], bytes] = {}
+    for pid in pids or processes.pids():
+        found = processes.process(pid)
+        if found is None:
+            if pids:
+                raise NotFound("process", str(pid))
+            continue
+        message = target_pb2.Process(
+            pid=found.pid,
+            parent_pid=found.parent_pid,
+            uid=found.uid,
+            comm=_text(found.comm),
+            arguments=map(_text, found.arguments),
+            executable=_text(found.executable),
+            mount_namespace=found.mount_namespace,
+            pid_namespace=found.pid_namespace,
+            net_namespace=found.net_namespace,
+            cgroup=_text(found.cgroup),
+        )
+        message.started_at.FromNanoseconds(boot + found.started_ns)
+        for each in processes.mappings(pid, known) if mappings else ():
+            message.mappings.add(
+                start=each.start,
+                end=each.end,
+                file_offset=each.file_offset,
+                path=_text(each.path),
+                inode=each.inode,
+                build_id=each.build_id,
+            )
+        yield message
+
+
+def _text(name: str) -> str:
+    """Names of the kernel are bytes; protobuf takes sound Unicode only."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")

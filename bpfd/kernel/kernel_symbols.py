@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's own symbols and type information, in pieces."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+
+from bpfd.errors import KernelError, NotFound, NotSupported, PermissionMissing
+from bpfd.kernel import info, mounts, syscall
+from bpfd.kernel.constants import Cmd
+
+CHUNK = 1 << 20
+_BTF = "/sys/kernel/btf"
+_KALLSYMS = "/proc/kallsyms"
+
+
+def modules_with_btf() -> list[str]:
+    """Names under /sys/kernel/btf, sorted; `vmlinux` is the kernel itself."""
+    try:
+        return sorted(os.listdir(_BTF))
+    except FileNotFoundError:
+        return []
+
+
+def kernel_btf(name: str) -> Iterator[bytes]:
+    """Raw BTF of the kernel or of a module, in pieces.
+
+    Raises NotSupported when the kernel has no BTF, NotFound for a module without.
+    """
+    known = modules_with_btf()
+    if not known:
+        raise NotSupported(
+            "BTF", "5.4", "a kernel with CONFIG_DEBUG_INFO_BTF, or BTF given by the client"
+        )
+    if name not in known:
+        raise NotFound("BTF", name, [each for each in known if name in each][:5])
+    return _pieces(f"{_BTF}/{name}")
+
+
+def btf_by_id(number: int) -> tuple[bytes, str, bool]:
+    """Raw BTF by kernel id, its name, and whether its base is the kernel's.
+
+    Raises NotFound or PermissionMissing.
+    """
+    try:
+        fd = syscall.fd_by_id(Cmd.BTF_GET_FD_BY_ID, number)
+    except FileNotFoundError:
+        raise NotFound("BTF", str(number)) from None
+    except PermissionError:
+        raise PermissionMissing("CAP_SYS_ADMIN", action="reading BTF by id") from None
+    try:
+        data, name, of_kernel = info.btf_data(fd)
+    finally:
+        os.close(fd)
+    return data, name, of_kernel and name != "vmlinux"
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while data := file.read(CHUNK):
+                yield data
+    except OSError as error:
+        raise KernelError(f"reading {path}", error.errno or 0) from None
+
+
+def kallsyms(module: str = "") -> Iterator[bytes]:
+    """Whole lines of /proc/kallsyms, in pieces: all, of a module, or of `vmlinux`."""
+    rest = b""
+    for data in _pieces(_KALLSYMS):
+        lines, rest = _whole_lines(rest + data)
+        if lines := _of_module(lines, module):
+            yield lines
+    if rest and (lines := _of_module(rest, module)):
+        yield lines
+
+
+def _whole_lines(data: bytes) -> tuple[bytes, bytes]:
+    end = data.rfind(b"\n") + 1
+    return data[:end], data[end:]
+
+
+def _of_module(lines: bytes, module: str) -> bytes:
+    if not module:
+        return lines
+    if module == "vmlinux":
+        return b"".join(line for line in lines.splitlines(True) if b"\t[" not in line)
+    mark = f"\t[{module}]\n".encode()
+    return b"".join(line for line in lines.splitlines(True) if line.endswith(mark))
+
+
+def functions(pattern: str) -> Iterator[tuple[str, str]]:
+    """(function, module) where probes can be put; `pattern` is a glob, empty: all.
+
+    From tracefs's available_filter_functions; where the kernel keeps that file closed,
+    from the text symbols of /proc/kallsyms, without those that kprobes refuse.
+    """
+    matches = re.compile(fnmatch.translate(pattern or "*")).match
+    try:
+        lines: Iterator[str] = _available_functions()
+    except (OSError, NotSupported, PermissionMissing, KernelError):
+        lines = _text_symbols()
+    for line in lines:
+        name, _, module = line.partition(" ")
+        if matches(name):
+            yield name, module.strip("[]")
+
+
+def _available_functions() -> Iterator[str]:
+    file = open(f"{mounts.ensure_tracefs()}/available_filter_functions")  # noqa: SIM115
+
+    def lines() -> Iterator[str]:
+        with file:
+            for line in file:
+                yield line.rstrip("\n")
+
+    return lines()
+
+
+def _text_symbols() -> Iterator[str]:
+    refused = _blacklist()
+    for piece in kallsyms():
+        for line in piece.decode(errors="replace").splitlines():
+            fields = line.split()
+            if len(fields) < 3 or fields[1] not in "tTwW" or fields[2] in refused:
+                continue
+            module = fields[3] if len(fields) > 3 else ""
+            if module not in ("[bpf]", "[__builtin__kprobes]", "[__builtin__ftrace]"):
+                yield f"{fields[2]} {module}".rstrip()
+
+
+def _blacklist() -> set[str]:
+    debugfs = mounts.find("debugfs")
+    try:
+        with open(f"{debugfs}/kprobes/blacklist") as file:
+            return {line.split("\t")[-1].strip() for line in file}
+    except OSError:
+        return set()
