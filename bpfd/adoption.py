@@ -15,7 +15,7 @@ from bpfd.kernel.load_options import Loaded, LoadedMap, LoadedProgram
 from bpfd.links import Links
 from bpfd.registry import HeldObject, Registry
 from bpfd.store import Found, Store
-from bpfd.v1 import objects_pb2
+from bpfd.v1 import links_pb2, objects_pb2
 
 _log = logging.getLogger("bpfd.adoption")
 
@@ -54,8 +54,8 @@ def _settle_replacement(store: Store, name: str) -> None:
     )
     if held is not None and forward:
         _log.warning("finishing the replacement of object %s", name)
-        for paths in old.links.values():
-            _move_to(held, old, paths)
+        for link, paths in old.links.items():
+            _move_to_new(store, held, old, link, paths)
         store.finish_replacement(name)
     else:
         _log.warning("undoing the replacement of object %s", name)
@@ -64,29 +64,38 @@ def _settle_replacement(store: Store, name: str) -> None:
         held.loaded.close()
 
 
-def _move_to(held: HeldObject, old: Found, paths: list[str]) -> None:
-    """Puts the new program into a link that still runs the old one."""
-    names = {}
-    for name, path in old.programs.items():
-        fd = syscall.obj_get(path)
-        names[prog_info(fd).id] = name
-        os.close(fd)
-    for path in paths:
-        fd = syscall.obj_get(path)
-        try:
-            program = held.loaded.programs.get(names.get(link_info(fd).prog_id, ""))
-            if program is not None:
-                adopt.adopt([os.dup(fd)]).update(
-                    Program(
-                        program.fd,
-                        program.id,
-                        program.name,
-                        program.type,
-                        program.expected_attach_type,
-                    )
-                )
-        finally:
+def _move_to_new(
+    store: Store, held: HeldObject, old: Found, link: str, paths: list[str]
+) -> None:
+    """Puts the new program into a link that still runs the old one, pin included."""
+    notes = {each.name: each for each in (old.note.links if old.note else ())}
+    fds = [fd for path in paths if (fd := _open(path)) is not None]
+    if not fds:
+        return
+    current = link_info(fds[0]).prog_id
+    names = {number: name for name, number in _program_ids(old).items()}
+    found = held.loaded.programs.get(names.get(current, ""))
+    point = notes[link].point if link in notes else adopt.find_point(fds)
+    attachment = adopt.adopt(fds, point)
+    try:
+        if found is not None:
+            program = Program(
+                found.fd, found.id, found.name, found.type, found.expected_attach_type
+            )
+            if attachment.update(program) == links_pb2.UPDATE_METHOD_OVERLAP:
+                store.replace_link(old.name, link, attachment.fds)
+    finally:
+        attachment.release()
+
+
+def _program_ids(found: Found) -> dict[str, int]:
+    ids = {}
+    for name, path in found.programs.items():
+        fd = _open(path)
+        if fd is not None:
+            ids[name] = prog_info(fd).id
             os.close(fd)
+    return ids
 
 
 def _object(found: Found) -> HeldObject | None:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import grpc
 import pytest
 
-from bpfd.kernel import elf_object
+from bpfd.kernel import elf_object, syscall
 from bpfd.kernel.load_options import LoadOptions
 from bpfd.store import Store
 from bpfd.v1 import links_pb2, objects_pb2, sessions_pb2
@@ -123,18 +124,24 @@ def test_a_stopped_daemon_leaves_what_is_pinned(daemon: RunningDaemon) -> None:
         assert Api(channel).unload("stays") == ["stays/count_switches"]
 
 
-@pytest.mark.parametrize("moved", ["nothing", "link", "pins"])
+@pytest.mark.parametrize("moved", ["nothing", "one link", "pins"])
 def test_a_daemon_killed_in_a_replacement(daemon: RunningDaemon, moved: str) -> None:
     """At each step: either the old object whole, or the new one, and always its link."""
     with daemon.channel() as channel:
         api = Api(channel)
         old = api.load("one", compiled("objects"), PINNED).object
-        api.attach("one/count_switches", SWITCHES)
+        api.attach("one/count_switches", SWITCHES, name="first")
+        api.attach("one/count_switches", SWITCHES, name="second")
         daemon.kill()
     store = Store(str(daemon.bpffs), str(daemon.state_dir))
     new = elf_object.load("one", compiled("objects", "VERSION=2"), LoadOptions())
     store.stage_replacement("one", new)
     links = daemon.bpffs / "bpfd" / "v1" / "objects" / "one" / "links"
+    if moved == "one link":
+        program = new.programs["count_switches"]
+        link = syscall.raw_tracepoint_open("sched_switch", program.fd)
+        store.replace_link("one", "first", [link])
+        os.close(link)
     if moved == "pins":
         target = daemon.bpffs / "bpfd" / "v1" / "replace" / "one" / "links"
         for each in links.iterdir():
@@ -146,7 +153,9 @@ def test_a_daemon_killed_in_a_replacement(daemon: RunningDaemon, moved: str) -> 
         api = Api(channel)
         found = api.objects.Get(objects_pb2.GetObjectRequest(name="one"))
         old_ids = {item.id for item in old.programs}
-        expected = new_ids if moved == "pins" else old_ids
+        expected = old_ids if moved == "nothing" else new_ids
         assert {item.id for item in found.programs} == expected
-        assert len(found.links) == 1
-        assert api.unload("one") == ["one/count_switches"]
+        assert sorted(link.name for link in found.links) == ["first", "second"]
+        if moved != "pins":  # links that were moved run what they ran
+            assert {link.program_id for link in found.links} <= expected
+        assert sorted(api.unload("one")) == ["first", "second"]
