@@ -127,3 +127,12 @@ def test_tcplife_tells_of_a_connection(target: Target, place: str) -> None:
     (opened,) = (event for event in events if event["origin"] == "OPENED")
     assert (opened["local"], opened["local_port"]) == name
     assert (opened["bytes_sent"], opened["pid"]) == (5, os.getpid())
+
+
+@pytest.mark.parametrize("name", ["ddos", "tcplife"])
+def test_the_features_of_a_package_are_those_that_targets_report(
+    target: Target, name: str
+) -> None:
+    reported = {feature.name for feature in target.info(features=True).features}
+    for feature in load_package(name).features:
+        assert {feature.name, *feature.alternatives} <= reported
