@@ -215,8 +215,6 @@ class ArrayNode(Node):
         separators = text.count(".") + text.count(":")
         if self.element.size == 1 and self.size in (4, 16) and separators > 1:
             return list(RawBytes(self.name, self.size).read(text, field)), False
-        if text[:2] in ('["', "[{", "[[") and (parsed := _json(text)) is not None:
-            return parsed, False
         inner = inside(text, "[", field)
         if inner is None and "," not in text and self.count != 1:
             return text, True
