@@ -131,7 +131,9 @@ class Word(Option):
                     f"{key} is one of {', '.join(self.values)}, not {raw!r}"
                     f"{near(raw, self.values)}"
                 )
-            setattr(message, self.path, number(raw, key, 31))
+            is_enum = message.DESCRIPTOR.fields_by_name[self.path].enum_type is not None
+            bits = 31 if is_enum else bits_of(message, self.path)[0]
+            setattr(message, self.path, number(raw, key, bits))
 
     def write(self, message: Any) -> Iterator[str]:
         value = getattr(message, self.path)

@@ -114,6 +114,7 @@ def test_parse_is_the_inverse_of_describe(kind: str, data: st.DataObject) -> Non
         "socket_filter,pid=1,fd=3",
         "flow_dissector",
         "netfilter,ipv4,local_in,priority=-128,defragment",
+        "netfilter,family=7,hook=4294967295",
         "lwt:eth0,prefix=10.0.0.0/8,headroom=14",
         "tracepoint:sched/sched_switch,cookie=5",
         "raw_tracepoint:sched_switch",
