@@ -108,7 +108,7 @@ def _object(found: Found) -> HeldObject | None:
         if fd is not None:
             info, said = map_info(fd), noted_maps.get(name, objects_pb2.ObjectMap())
             loaded.maps[name] = LoadedMap(
-                name, fd, info.id, info.type, said.reused, said.pin_path
+                name, fd, info.id, info.type, said.reused, said.pin_path, said.record_type
             )
     for name, path in found.programs.items():
         fd = _open(path)

@@ -13,6 +13,7 @@ from bpfd.v1 import objects_pb2
 
 MAX_LOG_BYTES = 64 * 1024 * 1024
 MAX_KERNEL_BTF_BYTES = 32 * 1024 * 1024
+MAX_TYPE_NAME = 256
 _LOG_LEVELS = 7
 
 
@@ -55,6 +56,8 @@ def options(
 def _map_setting(
     item: objects_pb2.MapSetting, registry: Registry, stack: ExitStack
 ) -> MapSetting:
+    if len(item.record_type) > MAX_TYPE_NAME:
+        raise InvalidArgument("options.maps", f"map {item.name}: record_type is too long")
     if item.HasField("max_entries") and not item.max_entries:
         raise InvalidArgument("options.maps", f"map {item.name}: max_entries is 0")
     return MapSetting(
@@ -66,6 +69,7 @@ def _map_setting(
         if item.HasField("reuse")
         else None,
         pin_path=item.pin_path,
+        record_type=item.record_type,
     )
 
 

@@ -12,6 +12,7 @@ from bpfd import adoption, load_request, spec, verifier_log, work
 from bpfd.attach.attachment import Program
 from bpfd.errors import InvalidArgument, KernelError, VerifierRejected
 from bpfd.kernel import elf_object
+from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import (
     Cancel,
     Cancelled,
@@ -88,7 +89,9 @@ class Objects:
                 )
             )
             if request.WhichOneof("source") == "elf":
-                return elf_object.load(name, request.elf, options, cancelled)
+                return _labelled(
+                    elf_object.load(name, request.elf, options, cancelled), options
+                )
             if options.inspect is not None:
                 options.inspect({item.name: item.type for item in request.spec.programs})
 
@@ -98,7 +101,8 @@ class Objects:
             def map_fd(ref: common_pb2.MapRef) -> int:
                 return stack.enter_context(self.registry.map_fd(ref))
 
-            return spec.load(request.spec, options, map_fd, program_fd, cancelled)
+            loaded = spec.load(request.spec, options, map_fd, program_fd, cancelled)
+            return _labelled(loaded, options)
 
     def _load_new(
         self,
@@ -160,16 +164,13 @@ class Objects:
             reuse = self._maps_to_keep(old, request, stack)
 
             def adjust(options: LoadOptions) -> LoadOptions:
-                maps = {
-                    name: MapSetting(reuse_fd=fd)
-                    for name, fd in reuse.items()
-                    if name not in options.maps
-                }
+                maps = dict(options.maps)
+                for name, fd in reuse.items():
+                    chosen = maps.get(name, MapSetting())
+                    if chosen.reuse_fd is None and _keeps(chosen, old.loaded.maps[name].fd):
+                        maps[name] = dataclasses.replace(chosen, reuse_fd=fd)
                 return dataclasses.replace(
-                    options,
-                    inspect=check,
-                    pin_by_name=session is None,
-                    maps={**maps, **options.maps},
+                    options, inspect=check, pin_by_name=session is None, maps=maps
                 )
 
             loaded = self._load(request, request.name, cancelled, adjust)
@@ -367,6 +368,24 @@ class Objects:
         for held in reversed(objects):
             held.loaded.close()
         self._store.clear()
+
+
+def _keeps(setting: MapSetting, fd: int) -> bool:
+    """Whether a map may be taken over: nobody asked for another size or other flags."""
+    info = map_info(fd)
+    return (
+        setting.max_entries in (None, info.max_entries)
+        and setting.value_size in (None, info.value_size)
+        and setting.map_flags in (None, info.map_flags)
+    )
+
+
+def _labelled(loaded: Loaded, options: LoadOptions) -> Loaded:
+    """What the client said of maps, for those who ask later."""
+    for name, setting in options.maps.items():
+        if name in loaded.maps:
+            loaded.maps[name].record_type = setting.record_type
+    return loaded
 
 
 def _program(loaded: Loaded, name: str) -> Program:

@@ -187,6 +187,7 @@ class Registry:
                     type=item.type,  # type: ignore[arg-type]
                     reused=item.reused,
                     pin_path=item.pinned,
+                    record_type=item.record_type,
                 )
                 for item in held.loaded.maps.values()
             ],

@@ -21,6 +21,7 @@ class MapSetting:
     numa_node: int | None = None
     reuse_fd: int | None = None
     pin_path: str = ""
+    record_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class LoadedMap:
     reused: bool = False
     pinned: str = ""
     """Path that this load pinned it under, outside the daemon's own tree."""
+    record_type: str = ""
+    """Name of the type of a ring's records, as the client said."""
 
 
 @dataclass

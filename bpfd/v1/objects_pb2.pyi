@@ -149,6 +149,7 @@ class MapSetting(_message.Message):
     NUMA_NODE_FIELD_NUMBER: _builtins.int
     REUSE_FIELD_NUMBER: _builtins.int
     PIN_PATH_FIELD_NUMBER: _builtins.int
+    RECORD_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Full name in the object."""
     max_entries: _builtins.int
@@ -157,6 +158,10 @@ class MapSetting(_message.Message):
     numa_node: _builtins.int
     pin_path: _builtins.str
     """Pin it under this absolute path of a bpffs as well."""
+    record_type: _builtins.str
+    """Ring buffers: name of the type of its records in the BTF of the object's programs.
+    The daemon keeps it for those who subscribe and makes nothing of it.
+    """
     @_builtins.property
     def reuse(self) -> _common_pb2.MapRef:
         """Use this map in place of a new one; type and sizes must agree."""
@@ -171,10 +176,11 @@ class MapSetting(_message.Message):
         numa_node: _builtins.int | None = ...,
         reuse: _common_pb2.MapRef | None = ...,
         pin_path: _builtins.str = ...,
+        record_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_map_flags", b"_map_flags", "_max_entries", b"_max_entries", "_numa_node", b"_numa_node", "_value_size", b"_value_size", "map_flags", b"map_flags", "max_entries", b"max_entries", "numa_node", b"numa_node", "reuse", b"reuse", "value_size", b"value_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_map_flags", b"_map_flags", "_max_entries", b"_max_entries", "_numa_node", b"_numa_node", "_value_size", b"_value_size", "map_flags", b"map_flags", "max_entries", b"max_entries", "name", b"name", "numa_node", b"numa_node", "pin_path", b"pin_path", "reuse", b"reuse", "value_size", b"value_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_map_flags", b"_map_flags", "_max_entries", b"_max_entries", "_numa_node", b"_numa_node", "_value_size", b"_value_size", "map_flags", b"map_flags", "max_entries", b"max_entries", "name", b"name", "numa_node", b"numa_node", "pin_path", b"pin_path", "record_type", b"record_type", "reuse", b"reuse", "value_size", b"value_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__map_flags: _TypeAlias = _typing.Literal["map_flags"]  # noqa: Y015
     _WhichOneofArgType__map_flags: _TypeAlias = _typing.Literal["_map_flags", b"_map_flags"]  # noqa: Y015
@@ -634,6 +640,7 @@ class ObjectMap(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     REUSED_FIELD_NUMBER: _builtins.int
     PIN_PATH_FIELD_NUMBER: _builtins.int
+    RECORD_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Full name in the object."""
     id: _builtins.int
@@ -645,6 +652,8 @@ class ObjectMap(_message.Message):
     """Where the load pinned it besides the daemon's own pins (LIBBPF_PIN_BY_NAME or
     MapSetting.pin_path); removed with the object.
     """
+    record_type: _builtins.str
+    """As MapSetting said."""
     def __init__(
         self,
         *,
@@ -653,10 +662,11 @@ class ObjectMap(_message.Message):
         type: _common_pb2.MapType.ValueType = ...,
         reused: _builtins.bool = ...,
         pin_path: _builtins.str = ...,
+        record_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "pin_path", b"pin_path", "reused", b"reused", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "pin_path", b"pin_path", "record_type", b"record_type", "reused", b"reused", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
