@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import logging
@@ -172,7 +171,6 @@ class _Served:
         self._token: Any = None
         self._subject: dict[str, Any] | None = None
         self.outcome = "cancelled"
-        self._detail = ""
         owner.active(1)
 
     def enter(self, rule: security.Rule | None, request: Any, context: Context) -> None:
@@ -195,34 +193,37 @@ class _Served:
             self._owner.audit(self._caller, self._method, self._subject, "started")
 
     async def failed(self, error: BaseException, context: Context) -> None:
-        """Ends the call with the status of the error; raises always."""
+        """Ends the call with the status of the error; raises always.
+
+        The audit line is written before the client learns how the call ended.
+        """
         if isinstance(error, errors.BpfdError):
             code, message, trailing = errors.to_status(error)
-            self.outcome, self._detail = code.name, message
+            self._write(code.name, message)
             await context.abort(code, message, trailing)
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            raise error
         if isinstance(error, grpc.aio.AbortError):
-            self.outcome, self._detail = str(context.code()), str(context.details())
+            self._write(str(context.code()), str(context.details()))
             raise error
         if not isinstance(error, Exception):
+            # Cancelled, closed, or the process ends.
             raise error
         _log.error("%s failed", self._method, exc_info=error)
-        self.outcome, self._detail = "INTERNAL", f"{type(error).__name__}: {error}"
-        message = (
-            f"internal error in {self._method}: {self._detail[:512]}; see the daemon's log"
-        )
+        what = f"{type(error).__name__}: {error}"
+        self._write("INTERNAL", what)
+        message = f"internal error in {self._method}: {what[:512]}; see the daemon's log"
         await context.abort(grpc.StatusCode.INTERNAL, message)
 
     def leave(self) -> None:
-        """Writes the audit line and forgets the caller."""
+        """Writes the audit line, unless `failed` did, and forgets the caller."""
         if self._token is not None:
             # A generator that is closed by the event loop runs in another context, in
             # which nothing was set.
             with contextlib.suppress(ValueError):
                 security.leave(self._token)
-        if self._subject is not None and self._caller is not None:
-            self._owner.audit(
-                self._caller, self._method, self._subject, self.outcome, self._detail
-            )
+        self._write(self.outcome)
         self._owner.active(-1)
+
+    def _write(self, outcome: str, detail: str = "") -> None:
+        if self._subject is not None and self._caller is not None:
+            self._owner.audit(self._caller, self._method, self._subject, outcome, detail)
+            self._subject = None

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
 
 from bpfd import work
@@ -11,7 +11,7 @@ from bpfd import work
 T = TypeVar("T")
 
 
-async def from_blocking(make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+async def from_blocking(make: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
     """Runs `make` and every step of its iterator in a thread, one after the other.
 
     When the caller goes away, the step that runs is the last one.

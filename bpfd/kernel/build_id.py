@@ -47,7 +47,7 @@ def build_id_of(path: str) -> bytes:
 
 def _find(fd: int) -> bytes:
     head = os.pread(fd, 64, 0)
-    if head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
+    if len(head) < 52 or head[:4] != b"\x7fELF" or {head[4], head[5]} - {1, 2}:
         return b""
     wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
     if wide:

@@ -145,7 +145,8 @@ def test_idle_exit_waits_for_sessions(make_daemon: MakeDaemon) -> None:
 
 
 def test_health_says_serving(channel: grpc.Channel) -> None:
-    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    stub = health_pb2_grpc.HealthStub(channel)
+    answer = stub.Check(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
