@@ -6,7 +6,8 @@ from __future__ import annotations
 import errno
 import os
 
-from bpfd.errors import AttachBusy, KernelError
+from bpfd.errors import AttachBusy, KernelError, NotSupported
+from bpfd.kernel.host import read_text
 from bpfd.kernel.mounts import ensure_tracefs
 
 _CHUNK = 64 << 10
@@ -21,7 +22,13 @@ class TracePipe:
 
     def __init__(self) -> None:
         """Raises NotSupported, PermissionMissing, AttachBusy or KernelError."""
-        path = f"{ensure_tracefs()}/trace_pipe"
+        top = ensure_tracefs()
+        path = f"{top}/trace_pipe"
+        if read_text(f"{top}/tracing_on", 16).strip() == "0":
+            raise NotSupported(
+                "reading bpf_printk() output while tracing is switched off",
+                needs=f"echo 1 > {top}/tracing_on on the target",
+            )
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
