@@ -68,6 +68,27 @@ class Map:
         return self.target.btf.of_id(self.info.btf_id) if self.info.btf_id else None
 
     @cached_property
+    def records_btf(self) -> Btf | None:
+        """Types of a ring's records: those of the programs that use it.
+
+        The kernel keeps no BTF with maps that have neither key nor value.
+        """
+        if self.btf is not None:
+            return self.btf
+        for program in self.target.programs():
+            if program.btf_id and self.info.id in program.map_ids:
+                return self.target.btf.of_id(program.btf_id)
+        return None
+
+    @cached_property
+    def record_type(self) -> str:
+        """Struct of a ring's records, as whoever loaded the object said; empty: unknown."""
+        if not self.info.object:
+            return ""
+        held = self.target.object(self.info.object).maps.get(self.info.member)
+        return held.record_type if held is not None else ""
+
+    @cached_property
     def key(self) -> Codec:
         """Reads and writes keys."""
         from bpfd.v1 import common_pb2

@@ -29,6 +29,8 @@ class LoadSettings:
     """max_entries by map name."""
     reuse: Mapping[str, int | str] = field(default_factory=dict)
     """Maps to use in place of new ones: a kernel id, a pin's path, or OBJECT/MAP."""
+    record_types: Mapping[str, str] = field(default_factory=dict)
+    """Struct of a ring's records by map name, kept for those who subscribe later."""
     skip: Collection[str] = ()
     """Programs that are left out."""
     also: Collection[str] = ()
@@ -42,8 +44,8 @@ class LoadSettings:
         from bpfd.v1 import objects_pb2
 
         options = objects_pb2.LoadOptions(log_level=self.log_level)
-        for name in {**self.map_entries, **self.reuse}:
-            setting = options.maps.add(name=name)
+        for name in {**self.map_entries, **self.reuse, **self.record_types}:
+            setting = options.maps.add(name=name, record_type=self.record_types.get(name, ""))
             if name in self.map_entries:
                 entries = self.map_entries[name]
                 if not 0 < entries < 2**32:

@@ -79,8 +79,8 @@ class RecordReader:
 
 
 def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordReader:
-    """The reader of a ring's records: of the struct `type_name`, or of the one that
-    `bpfctl.event_types` finds in the object's BTF.
+    """The reader of a ring's records: of the struct `type_name`, of the one that the
+    object was loaded with, or of the one that `bpfctl.event_types` finds in its BTF.
 
     Raises InvalidArgument for a type that the object does not have.
     """
@@ -88,7 +88,7 @@ def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordRead
     from bpfctl.errors import InvalidArgument
 
     byteorder: ByteOrder = "big" if ring.target.info().big_endian else "little"
-    btf = ring.btf
+    btf = ring.records_btf
     if btf is None:
         if type_name:
             raise InvalidArgument("type of the events", f"{ring.name} was made without BTF")
@@ -96,6 +96,7 @@ def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordRead
     from bpfctl.btf import Codec
 
     name = ring.info.member or ring.info.name
+    type_name = type_name or ring.record_type
     type_id = event_types.named(btf, type_name) if type_name else event_types.guess(btf, name)
     codec = Codec(btf, type_id, plain=plain) if type_id else None
     return RecordReader(codec, byteorder)

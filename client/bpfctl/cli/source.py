@@ -253,7 +253,9 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
     sizes = numbers(texts.sizes, "--map-size")
     constants: Mapping[str, ConstantValue]
     skip = [*texts.skip]
+    record_types: dict[str, str] = {}
     if source.package is not None:
+        record_types = {events.map: events.type for events in source.package.events}
         resolved = source.package.resolve(values)
         constants = resolved.constants
         sizes = {**resolved.sizes, **sizes}
@@ -268,6 +270,7 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
         constants=constants,
         map_entries=sizes,
         reuse=pairs(texts.reuse, "--reuse"),
+        record_types=record_types,
         skip=skip,
         also=texts.also,
         log_level=texts.log_level,
