@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from tests.demo import requirements
 from tests.demo.outcome import Deviation
-from tests.demo.story import Story
+from tests.demo.story import tell
 
 
 class Interrupted(BaseException):
@@ -32,7 +32,7 @@ def main() -> int:
     try:
         requirements.check()
         with signals_end_the_run(), own_folder() as folder:
-            outcome = Story(folder).tell()
+            outcome = tell(folder)
     except Deviation as deviation:
         print(f"\ndemo failed: {deviation}", file=sys.stderr)
         return 1
