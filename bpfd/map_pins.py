@@ -14,7 +14,7 @@ from bpfd.objects import Objects
 from bpfd.v1 import common_pb2
 
 _OWN = "/bpfd/"
-"""Below each bpffs, pins that belong to objects of a daemon."""
+"""In the path of pins that belong to objects of a daemon, this one or another."""
 
 
 def pin(objects: Objects, ref: common_pb2.MapRef, path: str) -> None:
@@ -59,5 +59,5 @@ def _check(path: str) -> None:
     if top is None:
         where = ", ".join(tops) or "nowhere"
         raise InvalidArgument("path", f"{path} is not in a bpffs (mounted: {where})")
-    if path.startswith(top + _OWN):
-        raise InvalidArgument("path", f"{top}{_OWN} is kept for the daemon's own pins")
+    if _OWN in path[len(top) :]:
+        raise InvalidArgument("path", f"folders named {_OWN} are kept for daemons' own pins")
