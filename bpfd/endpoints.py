@@ -8,21 +8,43 @@ whoever connects there; the servicers are the same instances everywhere.
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from bpfd import work
 from bpfd.daemon import EX_CANTCREAT, Daemon, StartError
 from bpfd.interceptor import Interceptor
 from bpfd.kernel import host
+from bpfd.objects import Objects
 from bpfd.security import RULES, Role
+from bpfd.services.deployments import DeploymentsService
+from bpfd.services.events import EventsService
+from bpfd.services.files import FilesService
+from bpfd.services.links import LinksService
+from bpfd.services.maps import MapsService
+from bpfd.services.objects import ObjectsService
+from bpfd.services.programs import ProgramsService
+from bpfd.services.sessions import SessionsService
+from bpfd.services.target import TargetService
+from bpfd.sessions import Sessions
+from bpfd.v1 import (
+    deployments_pb2_grpc,
+    events_pb2_grpc,
+    files_pb2_grpc,
+    links_pb2_grpc,
+    maps_pb2_grpc,
+    objects_pb2_grpc,
+    programs_pb2_grpc,
+    sessions_pb2_grpc,
+    target_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES = 80 << 20
 MAX_METADATA_BYTES = 64 << 10
@@ -60,78 +82,51 @@ _OPTIONS: list[tuple[str, Any]] = [
 class Services:
     """The servicers of one daemon and how they end."""
 
+    sessions: Sessions
+    objects: Objects
+    maps: MapsService
+    events: EventsService
     registrars: list[Callable[[grpc.aio.Server], None]] = field(default_factory=list)
-    sessions: Any = None
-    objects: Any = None
-    closers: list[Any] = field(default_factory=list)
     health: Any = None
 
     def busy(self) -> bool:
         """Whether a session lives, be it within its grace period."""
-        return bool(getattr(self.sessions, "active", False))
+        return self.sessions.active
 
     async def close(self, reason: str) -> None:
         """Ends sessions and streams, with a word to their clients."""
         if self.health is not None:
             await self.health.enter_graceful_shutdown()
-        for closer in self.closers:
-            await _call(closer, "close", reason)
+        await self.sessions.close(reason)
+        await self.maps.close(reason)
+        await self.events.close(reason)
 
     async def closed(self) -> None:
         """Gives back what no session owned; pinned things stay."""
-        await _call(self.objects, "close")
-
-
-async def _call(target: Any, name: str, *arguments: Any) -> None:
-    function = getattr(target, name, None)
-    if function is not None:
-        result = function(*arguments)
-        if inspect.isawaitable(result):
-            await result
+        await work.run(self.objects.close)
 
 
 def services(daemon: Daemon) -> Services:
-    """Builds every service; those that are not written yet are left out."""
-    found = Services()
-    bpffs, state = daemon.options.bpffs, daemon.options.state_dir
-    sessions = _optional("bpfd.sessions", "Sessions")
-    objects = _optional("bpfd.objects", "Objects")
-    if sessions is not None:
-        found.sessions = sessions()
-        found.closers.append(found.sessions)
-        _add(found, "sessions", "Sessions", found.sessions)
-    if sessions is not None and objects is not None:
-        found.objects = objects(bpffs, state, found.sessions)
-        found.objects.take_over()
-        found.objects.take_over()
-        for name in ("Objects", "Links", "Programs", "Maps", "Events"):
-            _add(found, name.lower(), name, found.objects)
-    _add(found, "deployments", "Deployments")
-    _add(found, "target", "Target")
-    _add(found, "files", "Files")
+    """Builds every service, and takes over what an earlier daemon left."""
+    sessions = Sessions()
+    objects = Objects(daemon.options.bpffs, daemon.options.state_dir, sessions)
+    objects.take_over()
+    maps, events = MapsService(objects), EventsService(objects)
+    found = Services(sessions, objects, maps, events)
+    found.registrars += [
+        partial(target_pb2_grpc.add_TargetServicer_to_server, TargetService()),
+        partial(objects_pb2_grpc.add_ObjectsServicer_to_server, ObjectsService(objects)),
+        partial(programs_pb2_grpc.add_ProgramsServicer_to_server, ProgramsService(objects)),
+        partial(links_pb2_grpc.add_LinksServicer_to_server, LinksService(objects)),
+        partial(maps_pb2_grpc.add_MapsServicer_to_server, maps),
+        partial(events_pb2_grpc.add_EventsServicer_to_server, events),
+        partial(files_pb2_grpc.add_FilesServicer_to_server, FilesService()),
+        partial(sessions_pb2_grpc.add_SessionsServicer_to_server, SessionsService(sessions)),
+        partial(deployments_pb2_grpc.add_DeploymentsServicer_to_server, DeploymentsService()),
+    ]
     _add_health(found)
     found.registrars.append(_add_reflection)
     return found
-
-
-def _optional(module: str, name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        _log.warning("%s.%s is left out: %s", module, name, error)
-        return None
-
-
-def _add(found: Services, module: str, name: str, *arguments: Any) -> None:
-    servicer = _optional(f"bpfd.services.{module}", f"{name}Service")
-    if servicer is None:
-        return
-    instance = servicer(*arguments)
-    if name in ("Events", "Maps"):
-        found.closers.append(instance)
-    stubs = importlib.import_module(f"bpfd.v1.{module}_pb2_grpc")
-    register = getattr(stubs, f"add_{name}Servicer_to_server")
-    found.registrars.append(lambda server: register(instance, server))
 
 
 def _add_health(found: Services) -> None:
@@ -140,10 +135,8 @@ def _add_health(found: Services) -> None:
     except ImportError as error:
         _log.info("no health service: %s", error)
         return
-    found.health = instance = health.aio.HealthServicer()
-    found.registrars.append(
-        lambda server: health_pb2_grpc.add_HealthServicer_to_server(instance, server)
-    )
+    found.health = health.aio.HealthServicer()
+    found.registrars.append(partial(health_pb2_grpc.add_HealthServicer_to_server, found.health))
 
 
 class _Reflection(grpc.GenericRpcHandler):

@@ -7,6 +7,7 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 
 from bpfd import work
+from bpfd.errors import NotSupported
 from bpfd.interceptor import Context
 from bpfd.kernel import file_reader
 from bpfd.streams import batched, from_blocking
@@ -39,6 +40,16 @@ class FilesService(files_pb2_grpc.FilesServicer):
 
         async for batch in from_blocking(read):
             yield files_pb2.ListFilesChunk(files=map(_message, batch))
+
+    async def Peek(
+        self, request: files_pb2.PeekRequest, context: Context
+    ) -> files_pb2.PeekResponse:
+        raise NotSupported("Files.Peek", needs="a newer bpfd")
+
+    async def Poke(
+        self, request: files_pb2.PokeRequest, context: Context
+    ) -> files_pb2.PokeResponse:
+        raise NotSupported("Files.Poke", needs="a newer bpfd")
 
 
 def _message(found: file_reader.Status) -> files_pb2.FileStat:

@@ -7,8 +7,16 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 
-from bpfd import __version__, elf_check, features, registry, security, sessions, work
-from bpfd.errors import NotFound
+from bpfd import (
+    __version__,
+    elf_check,
+    map_check,
+    registry,
+    security,
+    sessions,
+    work,
+)
+from bpfd.errors import NotFound, NotSupported
 from bpfd.interceptor import Context
 from bpfd.kernel import host, kernel_symbols, libbpf, mounts, processes, tracepoints
 from bpfd.streams import batched, from_blocking
@@ -30,6 +38,9 @@ class TargetService(target_pb2_grpc.TargetServicer):
         info = await work.run(_facts, self._host)
         info.role = str(security.caller().role)
         if request.features:
+            # Half a megabyte that an idle daemon does without.
+            from bpfd import features
+
             for found in await work.run(features.every):
                 info.features.add(
                     name=found.name,
@@ -84,6 +95,13 @@ class TargetService(target_pb2_grpc.TargetServicer):
         async for batch in from_blocking(find):
             yield target_pb2.ListTracepointsChunk(tracepoints=batch)
 
+    async def Preflight(
+        self, request: target_pb2.PreflightRequest, context: Context
+    ) -> target_pb2.PreflightResponse:
+        raise NotSupported(
+            "Target.Preflight", needs="a newer bpfd; Objects.Verify tells as much"
+        )
+
     async def ListProcesses(
         self, request: target_pb2.ListProcessesRequest, context: Context
     ) -> AsyncIterator[target_pb2.ListProcessesChunk]:
@@ -116,8 +134,8 @@ def _facts(facts: host.Host) -> target_pb2.TargetInfo:
         libbpf_version=libbpf.version(),
         limits=target_pb2.Limits(
             object_bytes=elf_check.MAX_OBJECT_BYTES,
-            batch_bytes=32 << 20,
-            batch_entries=1 << 20,
+            batch_bytes=map_check.MAX_BYTES,
+            batch_entries=map_check.MAX_ENTRIES,
             objects=registry.MAX_OBJECTS,
             sessions=sessions.MAX_SESSIONS,
         ),
