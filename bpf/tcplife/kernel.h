@@ -37,8 +37,8 @@ enum address_family {
 /* Of include/net/sock.h: both directions are shut. */
 #define SHUTDOWN_MASK 3
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), \
-				     apply_to = record)
+/* Accesses become CO-RE relocations: places by name, fixed at load. */
+#define RELOCATED __attribute__((preserve_access_index))
 
 /* The record of tracepoint sock/inet_sock_set_state. */
 struct trace_event_raw_inet_sock_set_state {
@@ -51,53 +51,51 @@ struct trace_event_raw_inet_sock_set_state {
 	__u16 protocol;
 	__u8 saddr_v6[16];
 	__u8 daddr_v6[16];
-};
+} RELOCATED;
 
 struct ns_common {
 	unsigned int inum;
-};
+} RELOCATED;
 
 struct net {
 	struct ns_common ns;
-};
+} RELOCATED;
 
 struct kernfs_node {
 	__u64 id;
-};
+} RELOCATED;
 
 struct cgroup {
 	struct kernfs_node *kn;
-};
+} RELOCATED;
 
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
-};
+} RELOCATED;
 
 struct sock_common {
 	struct {
 		struct net *net;
 	} skc_net;
 	unsigned long skc_flags;
-};
+} RELOCATED;
 
 struct sock {
 	struct sock_common __sk_common;
 	__u8 sk_shutdown;
 	struct sock_cgroup_data sk_cgrp_data;
-};
+} RELOCATED;
 
 struct tcp_sock {
 	__u64 bytes_received;
 	__u64 bytes_acked;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
-};
+} RELOCATED;
 
 enum sock_flags {
 	SOCK_DONE = 1,
 };
-
-#pragma clang attribute pop
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>

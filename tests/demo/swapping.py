@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from tests.demo import console, network
 from tests.demo.outcome import Deviation, expect
 from tests.demo.stage import Stage, total
-from tests.demo.traffic import PORT, REFLECTOR_PORT, Flow, Receiver, Stream, wait_until
+from tests.demo.traffic import PORT, REFLECTOR_PORT, Flow, Receiver, Stream, settled, wait_until
 
 SWAP_PACKETS = 3000
 """Packets before and behind the exchange."""
@@ -40,14 +40,9 @@ def swap(stage: Stage, receiver: Receiver) -> None:
     stage.note()
     sent = {flow.name: flow.sent for flow in flows}
     console.say(f"{at_end - at_begin} packets were sent while the command ran")
-    wait_until(
-        "every packet was counted",
-        lambda: total(stage.counters()) - total(before) >= sum(sent.values()),
-    )
-    wait_until(
-        "the steady packets arrived",
-        lambda: len(receiver.numbers("steady")) >= sent["steady"],
-    )
+    # What is missing after that is judged below.
+    settled(lambda: len(receiver.numbers("steady")) >= sent["steady"])
+    settled(lambda: total(stage.counters()) - total(before) >= sum(sent.values()))
     _judge(stage, receiver, sent, before, seen_before)
 
 

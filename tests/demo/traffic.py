@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from tests.demo import network
@@ -26,14 +27,20 @@ _SECONDS = 15.0
 _PAYLOAD = struct.Struct("!16sQ")
 
 
-def wait_until(what: str, done: object) -> None:
-    """Wait for a condition (a function); Deviation when it does not come."""
-    assert callable(done)
+def wait_until(what: str, done: Callable[[], bool]) -> None:
+    """Wait for a condition; Deviation when it does not come."""
+    if not settled(done):
+        raise Deviation(f"not so after {_SECONDS:g} s: {what}")
+
+
+def settled(done: Callable[[], bool]) -> bool:
+    """Wait for a condition; False when it does not come."""
     until = time.monotonic() + _SECONDS
     while not done():
         if time.monotonic() > until:
-            raise Deviation(f"{what} within {_SECONDS:g} s")
+            return False
         time.sleep(0.005)
+    return True
 
 
 class Receiver:
