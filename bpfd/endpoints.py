@@ -113,6 +113,7 @@ def services(daemon: Daemon) -> Services:
     objects.take_over()
     maps, events = MapsService(objects), EventsService(objects)
     found = Services(sessions, objects, maps, events)
+    deployments = DeploymentsService()  # type: ignore[abstract]  # the interceptor answers
     found.registrars += [
         partial(target_pb2_grpc.add_TargetServicer_to_server, TargetService()),
         partial(objects_pb2_grpc.add_ObjectsServicer_to_server, ObjectsService(objects)),
@@ -122,7 +123,7 @@ def services(daemon: Daemon) -> Services:
         partial(events_pb2_grpc.add_EventsServicer_to_server, events),
         partial(files_pb2_grpc.add_FilesServicer_to_server, FilesService()),
         partial(sessions_pb2_grpc.add_SessionsServicer_to_server, SessionsService(sessions)),
-        partial(deployments_pb2_grpc.add_DeploymentsServicer_to_server, DeploymentsService()),
+        partial(deployments_pb2_grpc.add_DeploymentsServicer_to_server, deployments),
     ]
     _add_health(found)
     found.registrars.append(_add_reflection)
