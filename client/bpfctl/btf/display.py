@@ -4,7 +4,8 @@
 In this order; the first that fits holds (docs/design/004-values-by-btf.md has examples):
 
 1. A decl tag `bpfd:format=FORMAT` on the member, or on a typedef of its type: ipv4 (4 bytes),
-   ipv6 (16), mac (6), ns and ktime (integers: a duration, a time since boot), hex (integers,
+   ipv6 (16), mac (6), ns and ktime (integers: a duration, a time since boot), `enum NAME`
+   (integers: by the names of that enum), hex (integers,
    and arrays of bytes). A format that does not fit an array holds for its elements; one that
    fits neither is passed over.
 2. A struct that is nothing but a u32 `prefixlen` and an address of 4 or 16 bytes: a prefix.
@@ -146,6 +147,10 @@ class _Builder:
         }
         if found := addresses.get((tag, size)):
             return found(title, size)
+        if isinstance(base, kinds.Int) and tag.startswith("enum "):
+            named = self.btf.find(tag.removeprefix("enum "), Kind.ENUM)
+            if isinstance(named, kinds.Enum):
+                return Enumeration(title, 8 * size, base.signed, named.values)
         if isinstance(base, kinds.Int) and base.bits == 8 * size <= 64:
             return _integer_tag(title, base, tag)
         if tag == "hex" and self._element(base, (1,)):

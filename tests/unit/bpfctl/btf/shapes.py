@@ -47,6 +47,10 @@ struct everything {
     __u8 few[3]; __be32 ack_seq; __u8 source_ip6[16]; __u8 plain[16]; __u8 vip[4];
     __u64 counter; __u8 tail[0];
 };
+struct enum_by_tag {
+    __u32 reason SHOWN_AS("enum reason"); __u32 missing SHOWN_AS("enum nobody");
+};
+struct enum_by_tag enum_by_tag;
 struct everything everything; struct prefix_v4 prefix_v4; struct prefix_v6 prefix_v6;
 struct prefix_embedded prefix_embedded; struct prefix_header prefix_header;
 struct prefix_other prefix_other; struct prefix_unnamed prefix_unnamed;

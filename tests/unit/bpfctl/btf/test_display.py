@@ -176,6 +176,14 @@ def test_tags_of_typedefs_hold_and_unknown_ones_do_not() -> None:
     assert Codec(btf, address).decode(bytes(4)) == "0.0.0.0"
 
 
+def test_an_integer_by_the_names_of_an_enum(everything: Btf) -> None:
+    both = codec(everything, "enum_by_tag")
+    raw = both.parse("reason=BLOCKED missing=5")
+    assert both.decode(raw) == {"reason": "BLOCKED", "missing": 5}
+    plain = codec(everything, "enum_by_tag", plain=True)
+    assert plain.decode(raw) == {"reason": 5, "missing": 5}
+
+
 def test_what_has_no_size_has_no_value() -> None:
     blob = Blob()
     forward = blob.add(Kind.FWD, "later", 0)
