@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bpfd.errors import InvalidArgument, KernelError
 from bpfd.kernel import readable
 from bpfd.kernel.build_id import build_id
+from bpfd.kernel.host import read_fully
 
 CHUNK = 1 << 20
 MAX_READ = 1 << 30
@@ -82,7 +83,7 @@ def _pieces(fd: int, path: str, offset: int, size: int) -> Iterator[bytes]:
     try:
         if offset:
             os.lseek(fd, offset, os.SEEK_SET)
-        while size > 0 and (data := os.read(fd, min(size, CHUNK))):
+        while size > 0 and (data := read_fully(fd, min(size, CHUNK))):
             size -= len(data)
             yield data
     except OSError as error:

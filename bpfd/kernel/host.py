@@ -42,10 +42,19 @@ def read_bytes(path: str, limit: int = 1 << 20) -> bytes:
     Raises OSError.
     """
     with open(path, "rb", buffering=0) as file:
-        chunks = []
-        while limit > 0 and (chunk := file.read(min(limit, 1 << 20))):
-            chunks.append(chunk)
-            limit -= len(chunk)
+        return read_fully(file.fileno(), limit)
+
+
+def read_fully(fd: int, size: int) -> bytes:
+    """The next `size` bytes of an open file, less only at its end.
+
+    Files of /proc and /sys give a page for each system call, whatever is asked for.
+    Raises OSError.
+    """
+    chunks = []
+    while size > 0 and (chunk := os.read(fd, min(size, 1 << 20))):
+        chunks.append(chunk)
+        size -= len(chunk)
     return b"".join(chunks)
 
 
@@ -224,7 +233,7 @@ def kernel_btf_digest() -> BtfDigest | None:
         if _btf is None or _btf[0] != key:
             digest, size = hashlib.sha256(), 0
             with open(KERNEL_BTF, "rb", buffering=0) as file:
-                while chunk := file.read(1 << 20):
+                while chunk := read_fully(file.fileno(), 1 << 20):
                     digest.update(chunk)
                     size += len(chunk)
             _btf = (key, BtfDigest(digest.digest(), size))

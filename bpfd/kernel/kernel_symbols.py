@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from bpfd.errors import KernelError, NotFound, NotSupported, PermissionMissing
 from bpfd.kernel import info, mounts, syscall
 from bpfd.kernel.constants import Cmd
+from bpfd.kernel.host import read_fully
 
 CHUNK = 1 << 20
 _BTF = "/sys/kernel/btf"
@@ -61,7 +62,7 @@ def btf_by_id(number: int) -> tuple[bytes, str, bool]:
 def _pieces(path: str) -> Iterator[bytes]:
     try:
         with open(path, "rb", buffering=0) as file:
-            while data := file.read(CHUNK):
+            while data := read_fully(file.fileno(), CHUNK):
                 yield data
     except OSError as error:
         raise KernelError(f"reading {path}", error.errno or 0) from None
