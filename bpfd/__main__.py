@@ -110,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--listen needs --tls-ca, --tls-cert and --tls-key: TCP is never insecure")
     if any(tls) and not options.listen:
         parser.error("--tls-ca, --tls-cert and --tls-key need --listen")
+    if options.read_only_socket == options.socket:
+        parser.error("--read-only-socket must be another path than --socket")
     if options.idle_exit is not None and options.idle_exit <= 0:
         parser.error("--idle-exit needs a positive number of seconds")
     _keep_small()

@@ -8,8 +8,10 @@ whoever connects there; the servicers are the same instances everywhere.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -216,10 +218,9 @@ def _server(daemon: Daemon, found: Services, role: Role | None) -> grpc.aio.Serv
 
 def _bind_unix(server: grpc.aio.Server, path: str, group: str) -> None:
     """Mode 0660, and the group's if there is one: at no moment may others connect."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
     before = os.umask(0o177)
     try:
+        _remove_socket(path)
         server.add_insecure_port(f"unix:{path}")
         if (number := host.group_id(group)) is not None:
             os.chown(path, -1, number)
@@ -249,6 +250,14 @@ def _bind_tcp(server: grpc.aio.Server, daemon: Daemon) -> int:
     return port
 
 
+def _remove_socket(path: str) -> None:
+    """Removes a socket that was left behind; anything else stays. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "there is a file that is no socket", path)
+        os.unlink(path)
+
+
 def _unlink(path: str) -> None:
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        _remove_socket(path)

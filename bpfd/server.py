@@ -80,7 +80,7 @@ def _take(options: Options, undo: contextlib.ExitStack) -> None:
     try:
         for path in (options.socket, options.read_only_socket):
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        _hold(options.socket, undo)
+            _hold(path, undo)
         os.makedirs(options.state_dir, mode=0o755, exist_ok=True)
         mounts.ensure_bpffs(options.bpffs)
         os.makedirs(pins, mode=0o700, exist_ok=True)

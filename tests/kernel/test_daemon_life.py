@@ -119,6 +119,28 @@ def test_a_folder_that_cannot_be_made(make_daemon: MakeDaemon) -> None:
     assert str(file) in failed.stderr
 
 
+def test_a_file_that_is_no_socket_is_not_removed(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon()
+    daemon.read_only_socket.write_text("precious")
+    failed = _run(daemon.command())
+    assert failed.returncode == 73
+    assert f"cannot listen on {daemon.read_only_socket}" in failed.stderr
+    assert "no socket" in failed.stderr
+    assert daemon.read_only_socket.read_text() == "precious"
+    assert not daemon.socket.exists()
+
+
+def test_a_second_daemon_on_the_socket_of_viewers(daemon: RunningDaemon) -> None:
+    other = ["--socket", str(daemon.folder / "other.sock")]
+    second = _run(
+        [*daemon.command(), *other, "--read-only-socket", str(daemon.read_only_socket)]
+    )
+    assert second.returncode == 75
+    assert f"serves {daemon.read_only_socket}" in second.stderr
+    with daemon.channel(viewer=True) as channel:
+        assert _target(channel).role == "viewer"
+
+
 def test_sd_notify(make_daemon: MakeDaemon) -> None:
     daemon = make_daemon()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:

@@ -29,6 +29,7 @@ def test_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--listen", "localhost:1"], "TCP is never insecure"),
         (["serve", "--listen", "x:1", "--tls-ca", "a", "--tls-cert", "b"], "--tls-key"),
         (["serve", "--tls-key", "file"], "need --listen"),
+        (["serve", "--socket", "/x", "--read-only-socket", "/x"], "another path"),
         (["serve", "--idle-exit", "0"], "positive"),
         (["serve", "--idle-exit", "soon"], "invalid float"),
         (["steal"], "invalid choice"),
