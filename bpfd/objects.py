@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
-from bpfd import adoption, load_request, spec, verifier_log, work
+from bpfd import adoption, load_request, spec, verifier_log, verifying, work
 from bpfd.attach.attachment import Program
-from bpfd.errors import InvalidArgument, KernelError, VerifierRejected
+from bpfd.errors import InvalidArgument, KernelError
 from bpfd.kernel import elf_object
 from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import (
@@ -19,17 +19,13 @@ from bpfd.kernel.load_options import (
     Loaded,
     LoadOptions,
     MapSetting,
-    ProgramLog,
-    ProgramSetting,
 )
 from bpfd.links import Links, session_of
 from bpfd.registry import HeldObject, Registry
 from bpfd.sessions import Sessions
 from bpfd.store import Journal, Store
 from bpfd.v1 import common_pb2, objects_pb2
-
-Inspect = Callable[[dict[str, int]], None]
-"""Looks at program types by name before anything is loaded; may raise."""
+from bpfd.verifying import Adjust, Inspect
 
 
 class Objects:
@@ -80,7 +76,7 @@ class Objects:
         request: objects_pb2.LoadRequest | objects_pb2.VerifyRequest,
         name: str,
         cancelled: Cancel,
-        adjust: Callable[[LoadOptions], LoadOptions],
+        adjust: Adjust,
     ) -> Loaded:
         with ExitStack() as stack:
             options = adjust(
@@ -304,55 +300,11 @@ class Objects:
         self, request: objects_pb2.VerifyRequest, cancelled: Cancel, inspect: Inspect
     ) -> objects_pb2.VerifyResponse:
         """Loads each program by itself and throws it away."""
-        load_request.check_source(request)
-        if request.WhichOneof("source") == "elf":
-            names = elf_object.program_names("verify", request.elf)
-        else:
-            names = [item.name for item in request.spec.programs]
-        off = [item.name for item in request.options.programs if item.load is False]
-        response = objects_pb2.VerifyResponse()
-        for name in names:
-            if name not in off:
-                verified, warnings = self._verify_one(request, name, names, cancelled, inspect)
-                response.programs.append(verified)
-                response.warnings.extend(warnings)
-        return response
 
-    def _verify_one(
-        self,
-        request: objects_pb2.VerifyRequest,
-        name: str,
-        names: list[str],
-        cancelled: Cancel,
-        inspect: Inspect,
-    ) -> tuple[objects_pb2.VerifiedProgram, list[str]]:
-        def adjust(options: LoadOptions) -> LoadOptions:
-            programs = dict(options.programs)
-            for other in names:
-                chosen = programs.get(other, ProgramSetting())
-                programs[other] = dataclasses.replace(chosen, load=other == name)
-            return dataclasses.replace(
-                options,
-                inspect=inspect,
-                pin_by_name=False,
-                programs=programs,
-                log_level=options.log_level or 4,
-            )
+        def load(adjust: Adjust) -> Loaded:
+            return self._load(request, "verify", cancelled, adjust)
 
-        verified = objects_pb2.VerifiedProgram()
-        try:
-            loaded = self._load(request, "verify", cancelled, adjust)
-        except VerifierRejected as error:
-            verified.errno = error.errno
-            said = ProgramLog(name, error.log, error.log_truncated)
-            verified.log.CopyFrom(verifier_log.message(said))
-            return verified, []
-        loaded.unpin()
-        loaded.close()
-        verified.accepted = True
-        said = next((log for log in loaded.logs if log.program == name), ProgramLog(name, ""))
-        verified.log.CopyFrom(verifier_log.message(said))
-        return verified, loaded.warnings
+        return verifying.verify(request, load, inspect)
 
     def close(self) -> None:
         """The daemon ends: what is pinned stays, everything else is given back."""

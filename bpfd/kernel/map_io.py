@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bpfd.kernel import syscall
+from bpfd.kernel import attributes, syscall
 from bpfd.kernel.constants import BPF_F_LOCK, Cmd, MapType
 from bpfd.kernel.cpus import value_width
 from bpfd.kernel.info import MapInfo
@@ -72,7 +72,7 @@ class _Elements:
 
     def __init__(self, fd: int, key_size: int, value_size: int) -> None:
         self.key, self.value = bytearray(key_size), bytearray(value_size)
-        self.attr = syscall._Elem(fd, 0, _address(self.key), _address(self.value), 0)
+        self.attr = attributes.Elem(fd, 0, _address(self.key), _address(self.value), 0)
         self._call = syscall.libc.syscall
         self._arguments = (ctypes.byref(self.attr), ctypes.c_uint32(ctypes.sizeof(self.attr)))
         self._number = ctypes.c_long(syscall.BPF_NUMBER)

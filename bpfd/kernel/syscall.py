@@ -4,8 +4,7 @@
 libbpf loads ELF objects (`bpfd.kernel.libbpf`); everything that starts from a file
 descriptor or an id goes through here, so that link kinds newer than the libbpf at hand
 work and programs that were never in an ELF file are no special case. All functions raise
-OSError with the kernel's errno. Structures follow `union bpf_attr` of
-include/uapi/linux/bpf.h; a kernel that knows fewer fields accepts zeroes behind them.
+OSError with the kernel's errno.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterator
-from ctypes import c_char, c_int, c_uint32, c_uint64
+from ctypes import c_char, c_int, c_uint32
 
+from bpfd.kernel import attributes as attr_of
 from bpfd.kernel.constants import Cmd
 
 _NUMBERS = {  # (bpf, perf_event_open): asm/unistd.h of each architecture
@@ -47,175 +47,6 @@ libc.syscall.restype = ctypes.c_long
 BPF_NUMBER, PERF_EVENT_OPEN_NUMBER = _numbers()
 
 Buffer = ctypes.Array[c_char]
-
-
-class _Elem(ctypes.Structure):
-    _fields_ = (
-        ("map_fd", c_uint32),
-        ("_pad", c_uint32),
-        ("key", c_uint64),
-        ("value", c_uint64),
-        ("flags", c_uint64),
-    )
-
-
-class _Batch(ctypes.Structure):
-    _fields_ = (
-        ("in_batch", c_uint64),
-        ("out_batch", c_uint64),
-        ("keys", c_uint64),
-        ("values", c_uint64),
-        ("count", c_uint32),
-        ("map_fd", c_uint32),
-        ("elem_flags", c_uint64),
-        ("flags", c_uint64),
-    )
-
-
-class _MapCreate(ctypes.Structure):
-    _fields_ = (
-        ("map_type", c_uint32),
-        ("key_size", c_uint32),
-        ("value_size", c_uint32),
-        ("max_entries", c_uint32),
-        ("map_flags", c_uint32),
-        ("inner_map_fd", c_uint32),
-        ("numa_node", c_uint32),
-        ("map_name", c_char * 16),
-        ("map_ifindex", c_uint32),
-        ("btf_fd", c_uint32),
-        ("btf_key_type_id", c_uint32),
-        ("btf_value_type_id", c_uint32),
-        ("btf_vmlinux_value_type_id", c_uint32),
-        ("map_extra", c_uint64),
-    )
-
-
-class _ProgLoad(ctypes.Structure):
-    _fields_ = (
-        ("prog_type", c_uint32),
-        ("insn_cnt", c_uint32),
-        ("insns", c_uint64),
-        ("license", c_uint64),
-        ("log_level", c_uint32),
-        ("log_size", c_uint32),
-        ("log_buf", c_uint64),
-        ("kern_version", c_uint32),
-        ("prog_flags", c_uint32),
-        ("prog_name", c_char * 16),
-        ("prog_ifindex", c_uint32),
-        ("expected_attach_type", c_uint32),
-        ("prog_btf_fd", c_uint32),
-        ("func_info_rec_size", c_uint32),
-        ("func_info", c_uint64),
-        ("func_info_cnt", c_uint32),
-        ("line_info_rec_size", c_uint32),
-        ("line_info", c_uint64),
-        ("line_info_cnt", c_uint32),
-        ("attach_btf_id", c_uint32),
-        ("attach_fd", c_uint32),
-        ("core_relo_cnt", c_uint32),
-        ("fd_array", c_uint64),
-        ("core_relos", c_uint64),
-        ("core_relo_rec_size", c_uint32),
-        ("log_true_size", c_uint32),
-    )
-
-
-class _Obj(ctypes.Structure):
-    _fields_ = (("pathname", c_uint64), ("bpf_fd", c_uint32), ("file_flags", c_uint32))
-
-
-class _Id(ctypes.Structure):
-    _fields_ = (("id", c_uint32), ("next_id", c_uint32), ("open_flags", c_uint32))
-
-
-class _Info(ctypes.Structure):
-    _fields_ = (("bpf_fd", c_uint32), ("info_len", c_uint32), ("info", c_uint64))
-
-
-class _LinkCreate(ctypes.Structure):
-    _fields_ = (
-        ("prog_fd", c_uint32),
-        ("target", c_uint32),
-        ("attach_type", c_uint32),
-        ("flags", c_uint32),
-        ("rest", c_uint64 * 5),
-    )
-
-
-class _LinkUpdate(ctypes.Structure):
-    _fields_ = (
-        ("link_fd", c_uint32),
-        ("new_prog_fd", c_uint32),
-        ("flags", c_uint32),
-        ("old_prog_fd", c_uint32),
-    )
-
-
-class _RawTracepoint(ctypes.Structure):
-    _fields_ = (
-        ("name", c_uint64),
-        ("prog_fd", c_uint32),
-        ("_pad", c_uint32),
-        ("cookie", c_uint64),
-    )
-
-
-class _ProgAttach(ctypes.Structure):
-    _fields_ = (
-        ("target", c_uint32),
-        ("attach_bpf_fd", c_uint32),
-        ("attach_type", c_uint32),
-        ("attach_flags", c_uint32),
-        ("replace_bpf_fd", c_uint32),
-    )
-
-
-class _ProgQuery(ctypes.Structure):
-    _fields_ = (
-        ("target", c_uint32),
-        ("attach_type", c_uint32),
-        ("query_flags", c_uint32),
-        ("attach_flags", c_uint32),
-        ("prog_ids", c_uint64),
-        ("prog_cnt", c_uint32),
-        ("_pad", c_uint32),
-        ("prog_attach_flags", c_uint64),
-        ("link_ids", c_uint64),
-        ("link_attach_flags", c_uint64),
-        ("revision", c_uint64),
-    )
-
-
-class _BtfLoad(ctypes.Structure):
-    _fields_ = (
-        ("btf", c_uint64),
-        ("btf_log_buf", c_uint64),
-        ("btf_size", c_uint32),
-        ("btf_log_size", c_uint32),
-        ("btf_log_level", c_uint32),
-    )
-
-
-class _TestRun(ctypes.Structure):
-    _fields_ = (
-        ("prog_fd", c_uint32),
-        ("retval", c_uint32),
-        ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32),
-        ("data_in", c_uint64),
-        ("data_out", c_uint64),
-        ("repeat", c_uint32),
-        ("duration", c_uint32),
-        ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32),
-        ("ctx_in", c_uint64),
-        ("ctx_out", c_uint64),
-        ("flags", c_uint32),
-        ("cpu", c_uint32),
-        ("batch_size", c_uint32),
-    )
 
 
 def buffer(size: int) -> Buffer:
@@ -260,7 +91,7 @@ def map_create(
     map_extra: int = 0,
 ) -> int:
     """BPF_MAP_CREATE: the fd of a new map. `name` is cut to 15 bytes."""
-    attr = _MapCreate(
+    attr = attr_of.MapCreate(
         map_type,
         key_size,
         value_size,
@@ -290,7 +121,7 @@ def kernel_name(name: str) -> bytes:
 def map_lookup_elem(fd: int, key: bytes, value_size: int, flags: int = 0) -> bytes:
     """The value of a key; `value_size` counts all CPUs of a per-CPU map. ENOENT: none."""
     value = ctypes.create_string_buffer(max(value_size, 1))
-    bpf(Cmd.MAP_LOOKUP_ELEM, _Elem(fd, 0, _address(key), _address(value), flags))
+    bpf(Cmd.MAP_LOOKUP_ELEM, attr_of.Elem(fd, 0, _address(key), _address(value), flags))
     return value.raw[:value_size]
 
 
@@ -299,26 +130,26 @@ def map_lookup_and_delete_elem(
 ) -> bytes:
     """Takes an entry out; `key` None pops from a queue or stack."""
     value = ctypes.create_string_buffer(max(value_size, 1))
-    attr = _Elem(fd, 0, _address(key), _address(value), flags)
+    attr = attr_of.Elem(fd, 0, _address(key), _address(value), flags)
     bpf(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, attr)
     return value.raw[:value_size]
 
 
 def map_update_elem(fd: int, key: bytes | None, value: bytes, flags: int = 0) -> None:
     """Writes one entry; `flags` is BPF_ANY, BPF_NOEXIST or BPF_EXIST, or'ed with others."""
-    bpf(Cmd.MAP_UPDATE_ELEM, _Elem(fd, 0, _address(key), _address(value), flags))
+    bpf(Cmd.MAP_UPDATE_ELEM, attr_of.Elem(fd, 0, _address(key), _address(value), flags))
 
 
 def map_delete_elem(fd: int, key: bytes) -> None:
     """Removes one entry; ENOENT: there was none."""
-    bpf(Cmd.MAP_DELETE_ELEM, _Elem(fd, 0, _address(key), 0, 0))
+    bpf(Cmd.MAP_DELETE_ELEM, attr_of.Elem(fd, 0, _address(key), 0, 0))
 
 
 def map_get_next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
     """The key behind `key`, or the first one; None at the end."""
     following = ctypes.create_string_buffer(max(key_size, 1))
     try:
-        bpf(Cmd.MAP_GET_NEXT_KEY, _Elem(fd, 0, _address(key), _address(following), 0))
+        bpf(Cmd.MAP_GET_NEXT_KEY, attr_of.Elem(fd, 0, _address(key), _address(following), 0))
     except FileNotFoundError:
         return None
     return following.raw[:key_size]
@@ -340,7 +171,7 @@ def map_batch(
     ENOENT of a lookup means that the iteration has come to its end, with the entries
     that were counted. EINVAL comes with a count of 0.
     """
-    attr = _Batch(
+    attr = attr_of.Batch(
         _address(in_batch),
         _address(out_batch),
         _address(keys),
@@ -361,12 +192,12 @@ def map_batch(
 
 def map_freeze(fd: int) -> None:
     """User space may not write any more."""
-    bpf(Cmd.MAP_FREEZE, _Elem(fd, 0, 0, 0, 0))
+    bpf(Cmd.MAP_FREEZE, attr_of.Elem(fd, 0, 0, 0, 0))
 
 
 def btf_load(data: bytes, log: Buffer | None = None) -> int:
     """BPF_BTF_LOAD: the fd of the BTF object."""
-    attr = _BtfLoad(_address(data), 0, len(data), 0, 0)
+    attr = attr_of.BtfLoad(_address(data), 0, len(data), 0, 0)
     if log is not None:
         attr.btf_log_buf, attr.btf_log_size, attr.btf_log_level = _address(log), len(log), 1
     return bpf(Cmd.BTF_LOAD, attr)
@@ -396,7 +227,7 @@ def prog_load(
 ) -> int:
     """BPF_PROG_LOAD: the fd of the program. The verifier writes into `log`."""
     text = license_name.encode()
-    attr = _ProgLoad(
+    attr = attr_of.ProgLoad(
         prog_type=prog_type,
         insn_cnt=len(instructions) // 8,
         insns=_address(instructions),
@@ -439,7 +270,9 @@ def prog_test_run(
     """BPF_PROG_TEST_RUN: (return value, mean ns, packet out, context out)."""
     data_out = ctypes.create_string_buffer(max(data_out_size, 1))
     context_out = ctypes.create_string_buffer(max(len(context), 1))
-    attr = _TestRun(prog_fd=fd, repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size)
+    attr = attr_of.TestRun(
+        prog_fd=fd, repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size
+    )
     if data:
         attr.data_in, attr.data_size_in = _address(data), len(data)
     if data_out_size:
@@ -455,20 +288,20 @@ def prog_test_run(
 def obj_pin(fd: int, path: str) -> None:
     """Gives a program, map or link a name in a bpffs."""
     text = os.fsencode(path)
-    bpf(Cmd.OBJ_PIN, _Obj(_address(text), fd, 0))
+    bpf(Cmd.OBJ_PIN, attr_of.Obj(_address(text), fd, 0))
 
 
 def obj_get(path: str, flags: int = 0) -> int:
     """The fd of what is pinned under `path`."""
     text = os.fsencode(path)
-    return bpf(Cmd.OBJ_GET, _Obj(_address(text), 0, flags))
+    return bpf(Cmd.OBJ_GET, attr_of.Obj(_address(text), 0, flags))
 
 
 def ids(cmd: int) -> Iterator[int]:
     """Every id of a kind; `cmd` is Cmd.PROG_GET_NEXT_ID or one of its siblings."""
     current = 0
     while True:
-        attr = _Id(current)
+        attr = attr_of.Id(current)
         try:
             bpf(cmd, attr)
         except FileNotFoundError:
@@ -482,12 +315,12 @@ def fd_by_id(cmd: int, number: int) -> int:
 
     ENOENT: it has gone meanwhile.
     """
-    return bpf(cmd, _Id(number))
+    return bpf(cmd, attr_of.Id(number))
 
 
 def obj_info(fd: int, info: ctypes.Structure) -> None:
     """BPF_OBJ_GET_INFO_BY_FD: fills `info` as far as this kernel knows its fields."""
-    bpf(Cmd.OBJ_GET_INFO_BY_FD, _Info(fd, ctypes.sizeof(info), ctypes.addressof(info)))
+    bpf(Cmd.OBJ_GET_INFO_BY_FD, attr_of.Info(fd, ctypes.sizeof(info), ctypes.addressof(info)))
 
 
 def link_create(
@@ -500,7 +333,7 @@ def link_create(
     cgroups (relative fd or id, expected revision); for netfilter (hook and family,
     priority and flags).
     """
-    attr = _LinkCreate(prog_fd, target, attach_type, flags)
+    attr = attr_of.LinkCreate(prog_fd, target, attach_type, flags)
     for index, word in enumerate(rest):
         attr.rest[index] = word
     return bpf(Cmd.LINK_CREATE, attr)
@@ -509,33 +342,35 @@ def link_create(
 def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int = 0) -> None:
     """Exchanges the link's program atomically; with `old_prog_fd` only if that is there."""
     flags = 4 if old_prog_fd else 0  # BPF_F_REPLACE
-    bpf(Cmd.LINK_UPDATE, _LinkUpdate(link_fd, new_prog_fd, flags, old_prog_fd))
+    bpf(Cmd.LINK_UPDATE, attr_of.LinkUpdate(link_fd, new_prog_fd, flags, old_prog_fd))
 
 
 def link_detach(link_fd: int) -> None:
     """Detaches though others may hold the link."""
-    bpf(Cmd.LINK_DETACH, _LinkUpdate(link_fd, 0, 0, 0))
+    bpf(Cmd.LINK_DETACH, attr_of.LinkUpdate(link_fd, 0, 0, 0))
 
 
 def iter_create(link_fd: int) -> int:
     """An fd that reads an iterator link's output."""
-    return bpf(Cmd.ITER_CREATE, _LinkUpdate(link_fd, 0, 0, 0))
+    return bpf(Cmd.ITER_CREATE, attr_of.LinkUpdate(link_fd, 0, 0, 0))
 
 
 def raw_tracepoint_open(name: str | None, prog_fd: int, cookie: int = 0) -> int:
     """The fd of a raw tracepoint link; `name` None: fixed when the program was loaded."""
     text = name.encode() if name is not None else None
-    return bpf(Cmd.RAW_TRACEPOINT_OPEN, _RawTracepoint(_address(text), prog_fd, 0, cookie))
+    return bpf(
+        Cmd.RAW_TRACEPOINT_OPEN, attr_of.RawTracepoint(_address(text), prog_fd, 0, cookie)
+    )
 
 
 def prog_attach(target: int, prog_fd: int, attach_type: int, flags: int = 0) -> None:
     """BPF_PROG_ATTACH, for hooks without links."""
-    bpf(Cmd.PROG_ATTACH, _ProgAttach(target, prog_fd, attach_type, flags, 0))
+    bpf(Cmd.PROG_ATTACH, attr_of.ProgAttach(target, prog_fd, attach_type, flags, 0))
 
 
 def prog_detach(target: int, prog_fd: int, attach_type: int) -> None:
     """BPF_PROG_DETACH."""
-    bpf(Cmd.PROG_DETACH, _ProgAttach(target, prog_fd, attach_type, 0, 0))
+    bpf(Cmd.PROG_DETACH, attr_of.ProgAttach(target, prog_fd, attach_type, 0, 0))
 
 
 def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int], list[int]]:
@@ -544,7 +379,9 @@ def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int]
     while True:
         programs = (c_uint32 * capacity)()
         links = (c_uint32 * capacity)()
-        attr = _ProgQuery(target, attach_type, flags, 0, ctypes.addressof(programs), capacity)
+        attr = attr_of.ProgQuery(
+            target, attach_type, flags, 0, ctypes.addressof(programs), capacity
+        )
         if attach_type in (46, 47, 54, 55):  # only the multi-program hooks know link ids
             attr.link_ids = ctypes.addressof(links)
         try:
@@ -559,4 +396,4 @@ def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int]
 
 def enable_stats() -> int:
     """BPF_ENABLE_STATS: run time statistics are on while the fd is open."""
-    return bpf(Cmd.ENABLE_STATS, _Id(0))
+    return bpf(Cmd.ENABLE_STATS, attr_of.Id(0))
