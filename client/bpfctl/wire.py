@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from bpfd.v1 import common_pb2, events_pb2, maps_pb2
 
@@ -147,6 +148,8 @@ def dump_chunk(message: bytes) -> DumpChunk:
                 chunk.map = common_pb2.KernelMap.FromString(bytes(content))
     except IndexError:
         raise ValueError("the message ends within a number") from None
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
     return chunk
 
 
