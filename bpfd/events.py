@@ -247,9 +247,9 @@ class Reader:
             return False
         if self._remaining is not None:
             self._remaining -= size
-        # How long until a quarter of the ring is filled, at the rate since the last time.
+        # How long until an eighth of the ring is filled, at the rate since the last time.
         rate = size / max(now - self._last_drain, 1e-6)
-        self._interval = min(self._poll_interval, self._source.size / 4 / rate)
+        self._interval = min(self._poll_interval, self._source.size / 8 / rate)
         self._last_drain = now
         enough = size >= most // 4 or self._interval < _SHORT_WAIT
         self._interval = max(self._interval, _SHORT_WAIT)

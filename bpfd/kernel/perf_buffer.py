@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from bpfd.kernel import barrier, cpus, perf_event, syscall
+from bpfd.kernel import barrier, host, perf_event, syscall
 from bpfd.kernel.ring import Taken
 
 _TYPE_SOFTWARE, _CONFIG_BPF_OUTPUT = 1, 10
@@ -182,7 +182,7 @@ class PerfBuffers:
         self._next = 0
         self.size = pages * mmap.PAGESIZE
         try:
-            for cpu in cpus.online():
+            for cpu in host.online_cpus():
                 if cpu >= max_entries:
                     continue
                 buffer = _CpuBuffer(cpu, pages)

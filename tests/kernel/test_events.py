@@ -20,7 +20,7 @@ from bpfctl.events import LossCounter, records
 from bpfctl.wire import EventBatch
 from google.protobuf.duration_pb2 import Duration
 
-from bpfd.kernel import mounts, syscall
+from bpfd.kernel import attributes, mounts, syscall
 from bpfd.kernel.constants import Cmd
 from bpfd.v1 import common_pb2, events_pb2, maps_pb2, objects_pb2
 from bpfd.v1.events_pb2_grpc import EventsStub
@@ -54,7 +54,7 @@ class Producer:
         try:
             # These types of programs give no context back, and refuse to be asked for it.
             buffer = ctypes.create_string_buffer(context, len(context))
-            attr = syscall._TestRun(
+            attr = attributes.TestRun(
                 prog_fd=fd, ctx_in=ctypes.addressof(buffer), ctx_size_in=len(context)
             )
             syscall.bpf(Cmd.PROG_TEST_RUN, attr)

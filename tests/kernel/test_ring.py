@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bpfd.kernel import elf_object, syscall
+from bpfd.kernel import attributes, elf_object, syscall
 from bpfd.kernel.constants import Cmd
 from bpfd.kernel.host import host
 from bpfd.kernel.info import map_info
@@ -36,7 +36,7 @@ def loaded() -> Iterator[tuple[Ring, Produce]]:
     def produce(count: int, kind: int = FIXED) -> None:
         context = struct.pack("=4Q", count, kind, 1, 0)
         buffer = ctypes.create_string_buffer(context, len(context))
-        attr = syscall._TestRun(
+        attr = attributes.TestRun(
             prog_fd=found.programs["produce"].fd,
             ctx_in=ctypes.addressof(buffer),
             ctx_size_in=len(context),
