@@ -19,6 +19,7 @@ import grpc
 import pytest
 
 from tests.kernel import leaks
+from tests.kernel.command_line import CommandLine, surviving
 
 EXCLUSIVE = os.environ.get("BPFD_TEST_EXCLUSIVE") == "1"
 """Nobody else uses BPF on this machine: every new id counts, not only our own."""
@@ -169,6 +170,13 @@ def channel(daemon: RunningDaemon) -> Iterator[grpc.Channel]:
 def viewer_channel(daemon: RunningDaemon) -> Iterator[grpc.Channel]:
     """A viewer's connection to the daemon."""
     with daemon.channel(viewer=True) as found:
+        yield found
+
+
+@pytest.fixture
+def bpfctl(daemon: RunningDaemon, tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line, at the daemon; afterwards that must serve and hold nothing."""
+    with surviving(daemon, tmp_path) as found:
         yield found
 
 
