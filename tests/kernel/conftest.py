@@ -43,6 +43,8 @@ class RunningDaemon:
     arguments: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     ready: str = ""
+    prefix: list[str] = field(default_factory=list)
+    """A command that runs the daemon by exec(), as unshare(1)."""
 
     @property
     def socket(self) -> Path:
@@ -68,7 +70,7 @@ class RunningDaemon:
     def command(self) -> list[str]:
         """The command line, without its --ready-fd."""
         return [
-            *(sys.executable, "-m", "bpfd", "serve"),
+            *(*self.prefix, sys.executable, "-m", "bpfd", "serve"),
             *("--socket", str(self.socket), "--state-dir", str(self.state_dir)),
             *("--bpffs", str(self.bpffs), *self.arguments),
         ]
