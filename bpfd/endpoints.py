@@ -68,8 +68,8 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.http2.lookahead_bytes", 4 << 20),
     # A client that vanished without a word (a cut cable, a suspended laptop, an ssh
-    # connection that died) is noticed after at most a minute and a half, while it has
-    # calls open; a connection without calls is never pinged.
+    # connection that died) is noticed after two minutes at most, while it has calls open;
+    # a connection without calls is never pinged.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 0),

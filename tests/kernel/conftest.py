@@ -104,6 +104,12 @@ class RunningDaemon:
             self.kill()
             raise
 
+    def end(self) -> None:
+        """SIGTERM, if it still runs; it must end soon and well."""
+        if self.process is not None and self.process.poll() is None:
+            code = self.stop()
+            assert code == 0, f"the daemon ended with {code}:\n{self.log()}"
+
     def kill(self) -> None:
         """SIGKILL."""
         assert self.process is not None
@@ -133,24 +139,16 @@ MakeDaemon = Callable[..., RunningDaemon]
 @pytest.fixture
 def make_daemon() -> Iterator[MakeDaemon]:
     """Makes daemons that are not started; all that were are ended after the test."""
-    made: list[RunningDaemon] = []
     with contextlib.ExitStack() as undo:
 
         def make(*arguments: str) -> RunningDaemon:
             folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="bpfd-test-")))
-            bpffs = Path("/sys/fs/bpf") / folder.name
-            daemon = RunningDaemon(folder, bpffs, list(arguments))
-            made.append(daemon)
+            daemon = RunningDaemon(folder, Path("/sys/fs/bpf") / folder.name, list(arguments))
+            undo.callback(shutil.rmtree, daemon.bpffs, ignore_errors=True)
+            undo.callback(daemon.end)
             return daemon
 
-        try:
-            yield make
-        finally:
-            for daemon in made:
-                if daemon.process is not None and daemon.process.poll() is None:
-                    daemon.stop()
-                if daemon.bpffs.exists():
-                    shutil.rmtree(daemon.bpffs)
+        yield make
 
 
 @pytest.fixture
