@@ -42,7 +42,9 @@ def compare(
     mine = statistics.median(ours)
     theirs = statistics.median(peer) if peer else None
     ratio = None
-    if theirs is not None and mine > 0 and theirs > 0:
+    if theirs == mine:
+        ratio = 1.0
+    elif theirs is not None and mine > 0 and theirs > 0:
         ratio = mine / theirs if more_is_better else theirs / mine
     return Row(name, unit, mine, theirs, peer_name, ratio, ours_lost, peer_lost, note)
 
