@@ -74,7 +74,7 @@ class StructNode(Node):
         if data is not None:
             out[at : at + self.size] = data
         elif isinstance(value, Mapping):
-            pairs = [(split_path(str(key)), Literal(value[key])) for key in value]
+            pairs = [(self._path(str(key)), Literal(value[key])) for key in value]
             self._assign(pairs, out, at, field)
         elif isinstance(value, str):
             self._write_text(value.strip(), out, at, field)
@@ -109,12 +109,15 @@ class StructNode(Node):
     def _find(self, path: Path, field: str) -> tuple[Node, int, str]:
         node: Node = self
         offset = 0
-        for step in path:
+        steps = list(path)
+        while steps:
             if isinstance(node, StructNode):
-                child = node.child(step, field)
+                child = node.child(node._first_name(steps), field)
                 field = _join(field, child.name)
                 offset, node = offset + child.offset, child.node
-            elif isinstance(node, ArrayNode):
+                continue
+            step = steps.pop(0)
+            if isinstance(node, ArrayNode):
                 field = f"{field}[{step}]"
                 offset, node = offset + node.place(step, field), node.element
             elif isinstance(node, BytesLeaf) and isinstance(node.role, RawBytes):
@@ -124,6 +127,19 @@ class StructNode(Node):
             else:
                 raise BtfValueError(field, f"{node.name} has no part {step!r}")
         return node, offset, field
+
+    def _path(self, key: str) -> Path:
+        return (key,) if key in self._by_name else split_path(key)
+
+    def _first_name(self, steps: list[str | int]) -> str | int:
+        """Take the first field off: static variables of functions have dots in their names
+        ("count.seen")."""
+        for end in range(len(steps), 0, -1):
+            name = ".".join(map(str, steps[:end]))
+            if name in self._by_name:
+                del steps[:end]
+                return name
+        return steps.pop(0)
 
     def child(self, name: str | int, field: str = "") -> Field:
         """The field of a name; BtfValueError with the names there are."""

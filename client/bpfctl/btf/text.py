@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from bpfctl.btf.errors import BtfValueError
 
 _BARE = re.compile(r"[^\s,={}\[\]\"'\\]+")
-_PATH = re.compile(r"[A-Za-z_][\w$]*(?:\s*\.\s*[A-Za-z_][\w$]*|\[[^\]]*\])*\s*=")
-_STEP = re.compile(r"\.?([A-Za-z_][\w$]*)|\[([^\]]*)\]")
+_PATH = re.compile(r"[A-Za-z_][\w$]*(?:\s*\.\s*[\w$]+|\[[^\]]*\])*\s*=")
+_STEP = re.compile(r"\.?([\w$]+)|\[([^\]]*)\]")
 _CLOSE = {"{": "}", "[": "]"}
 _MAX_DEPTH = 32
 _decoder = json.JSONDecoder(strict=False)

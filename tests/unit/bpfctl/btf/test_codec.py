@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import subprocess
 import sys
 
 import pytest
 from bpfctl.btf import Btf, BtfValueError, Codec
+from bpfctl.btf.kinds import IntEncoding
 from bpfctl.btf.parse import ByteOrder
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -282,3 +284,29 @@ def test_import_does_not_take_numpy_along() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_static_variables_of_functions_are_typed_by_their_dotted_names() -> None:
+    blob = Blob()
+    number = blob.integer("int", 4, IntEncoding.SIGNED)
+    pair = blob.struct("pair", 8, [("a", number, 0), ("b", number, 32)])
+    names = {"count": pair, "count.seen": number, "count.seen.1": number, "other.last": pair}
+    variables = [blob.variable(name, target, 0) for name, target in names.items()]
+    sizes = [8, 4, 4, 8]
+    places = [sum(sizes[:index]) for index in range(len(sizes))]
+    section = blob.section(".bss", 24, list(zip(variables, places, sizes, strict=True)))
+    coder = Codec(blob.btf(), section)
+    value = {
+        "count": {"a": 1, "b": 2},
+        "count.seen": 3,
+        "count.seen.1": 4,
+        "other.last": {"a": 5, "b": 6},
+    }
+    raw = struct.pack("<6i", 1, 2, 3, 4, 5, 6)
+    assert coder.decode(raw) == value
+    assert coder.encode(value) == raw
+    assert coder.parse(json.dumps(value)) == raw
+    assert coder.parse(coder.format(value)) == raw
+    assert coder.parse("count.b=2 count.a=1 other.last.b=6")[:8] == raw[:8]
+    with pytest.raises(BtfValueError, match="no such field"):
+        coder.parse("other.first=1")
