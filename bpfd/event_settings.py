@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound
+from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound, NotSupported
 from bpfd.events import Source
 from bpfd.kernel import host, map_io
 from bpfd.kernel.constants import MapType
@@ -18,9 +18,13 @@ from bpfd.objects import Objects
 from bpfd.v1 import common_pb2, events_pb2
 
 DEFAULT_QUEUE_BYTES, MAX_QUEUE_BYTES = 64 << 20, 1 << 30
-DEFAULT_BATCH_BYTES, MAX_BATCH_BYTES = 1 << 20, 16 << 20
+DEFAULT_BATCH_BYTES, MIN_BATCH_BYTES, MAX_BATCH_BYTES = 1 << 20, 4 << 10, 16 << 20
 DEFAULT_POLL_INTERVAL, MIN_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.02, 0.001, 3600.0
 DEFAULT_PERF_PAGES, MAX_PERF_PAGES = 64, 16384
+MAX_LOSS_COUNTERS = 4096
+"""Keys of a lost_map: all of them are read for every batch."""
+
+_OVERWRITES = 1 << 19  # BPF_F_RB_OVERWRITE
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,16 @@ def validate(request: events_pb2.SubscribeRequest) -> Settings:
         interval = request.poll_interval.ToNanoseconds() / 1e9
         if not MIN_POLL_INTERVAL <= interval <= MAX_POLL_INTERVAL:
             raise InvalidArgument("poll_interval", f"{interval:g} s is not 1 ms to 1 h")
+    batch = request.batch_bytes or DEFAULT_BATCH_BYTES
+    if batch < MIN_BATCH_BYTES:
+        # The smallest batch of all subscribers of a ring is the batch of each.
+        raise InvalidArgument("batch_bytes", f"{batch} is less than {MIN_BATCH_BYTES}")
     pages = request.perf_pages or DEFAULT_PERF_PAGES
     if pages & pages - 1:
         raise InvalidArgument("perf_pages", f"{pages} is not a power of two")
     for what, asked, limit in (
         ("queue_bytes", request.queue_bytes, MAX_QUEUE_BYTES),
-        ("batch_bytes", request.batch_bytes, MAX_BATCH_BYTES),
+        ("batch_bytes", batch, MAX_BATCH_BYTES),
         ("perf_pages", pages, MAX_PERF_PAGES),
     ):
         if asked > limit:
@@ -53,7 +61,7 @@ def validate(request: events_pb2.SubscribeRequest) -> Settings:
     return Settings(
         poll_interval=interval,
         queue_bytes=request.queue_bytes or DEFAULT_QUEUE_BYTES,
-        batch_bytes=request.batch_bytes or DEFAULT_BATCH_BYTES,
+        batch_bytes=batch,
         perf_pages=pages,
     )
 
@@ -104,7 +112,8 @@ class Target:
             if not _holds_counters(info):
                 raise InvalidArgument(
                     "lost_map",
-                    f"map {info.id} is no array or per-CPU array of 8-byte counters",
+                    f"map {info.id} is no array or per-CPU array of at most "
+                    f"{MAX_LOSS_COUNTERS} 8-byte counters",
                 )
             return
         member = objects.member_of_map(self.map_id)
@@ -160,6 +169,11 @@ def resolve(
                 f"map {target.map_id} is of type {kind}; "
                 "only ring buffers and perf event arrays have events",
             )
+        if kind == MapType.RINGBUF and target._info.map_flags & _OVERWRITES:
+            raise NotSupported(
+                f"reading map {target.map_id}, whose new records overwrite old ones",
+                needs="a ring buffer without BPF_F_RB_OVERWRITE",
+            )
         target.find_lost(objects, request)
         undo.pop_all()
     return target
@@ -171,4 +185,8 @@ def _dup(objects: Objects, ref: common_pb2.MapRef) -> int:
 
 
 def _holds_counters(info: MapInfo) -> bool:
-    return info.type in map_io.ARRAYS and info.value_size == 8
+    return (
+        info.type in map_io.ARRAYS
+        and info.value_size == 8
+        and info.max_entries <= MAX_LOSS_COUNTERS
+    )

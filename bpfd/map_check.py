@@ -26,7 +26,7 @@ MAX_ENTRIES, MAX_BYTES = 1 << 20, 32 << 20
 
 KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})
 
-_WITHOUT_ENTRIES = {
+_WITHOUT_ENTRIES: dict[int, str] = {
     MapType.RINGBUF: "Events.Subscribe reads it",
     MapType.USER_RINGBUF: "only programs read it",
     MapType.PERF_EVENT_ARRAY: "Events.Subscribe reads it",
@@ -71,7 +71,7 @@ class OpenMap:
     def check_entries(self) -> None:
         """Raises NotSupported for a map that has no entries."""
         if self.shape.type in _WITHOUT_ENTRIES:
-            needs = _WITHOUT_ENTRIES[MapType(self.shape.type)]
+            needs = _WITHOUT_ENTRIES[self.shape.type]
             raise NotSupported(f"entries of {self}, a {self.type_name}", needs=needs)
 
     def check_new_keys(self, field: str, keys: bytes) -> None:

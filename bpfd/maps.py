@@ -16,7 +16,7 @@ from bpfd.map_check import KEYLESS, OpenMap, open_map
 from bpfd.objects import Objects
 from bpfd.v1 import common_pb2, maps_pb2
 
-_REFERENCES = {
+_REFERENCES: dict[int, str] = {
     MapType.PROG_ARRAY: "program",
     MapType.ARRAY_OF_MAPS: "map",
     MapType.HASH_OF_MAPS: "map",
@@ -111,9 +111,9 @@ def update(
             found.check_new_keys("keys", request.keys)
         else:
             found.key_count("keys", request.keys)
-            count = len(request.values) // found.shape.value_size
+            count = max(1, len(request.values) // found.shape.value_size)
         values = request.values
-        kind = _REFERENCES.get(MapType(found.shape.type)) if found.shape.type <= 34 else None
+        kind = _REFERENCES.get(found.shape.type)
         if kind is None:
             if request.refs:
                 raise InvalidArgument("refs", f"the values of {found} are bytes; give `values`")

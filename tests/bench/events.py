@@ -143,35 +143,26 @@ def measure() -> tuple[list[result.Row], list[str]]:
 
 def _measure(bench: Bench) -> tuple[list[result.Row], list[str]]:
     found, missing = consumers()
+    ours, *peers = found
     unpaced: dict[str, list[Run]] = {each.name: [] for each in found}
-    lossless: dict[str, list[float]] = {each.name: [] for each in found}
     for _ in range(ROUNDS):
         for consumer in found:
             run = bench.run(consumer, 0)
             unpaced[consumer.name].append(run)
             print(f"  {consumer.name:14} {run.rate / 1e6:6.2f} M/s, {run.lost:.2%} lost")
-    for consumer in found:
-        for run in unpaced[consumer.name][:3]:
-            lossless[consumer.name].append(bench.highest_without_loss(consumer, run))
+    lossless = {
+        each.name: [bench.highest_without_loss(each, run) for run in unpaced[each.name][:3]]
+        for each in found
+    }
     rows = []
-    for peer in found[1:]:
+    for peer in peers:
+        name = "events, tight producer: delivered"
+        rows.append(_row(name, unpaced[ours.name], unpaced[peer.name], peer.name))
         rows.append(
             result.compare(
-                "events, tight producer: delivered",
+                "events, highest pace without loss",
                 "M/s",
-                [run.rate / 1e6 for run in unpaced["bpfd"]],
-                [run.rate / 1e6 for run in unpaced[peer.name]],
-                peer.name,
-                more_is_better=True,
-                ours_lost=statistics.median(run.lost for run in unpaced["bpfd"]),
-                peer_lost=statistics.median(run.lost for run in unpaced[peer.name]),
-            )
-        )
-        rows.append(
-            result.compare(
-                "events, highest rate without loss",
-                "M/s",
-                [rate / 1e6 for rate in lossless["bpfd"]],
+                [rate / 1e6 for rate in lossless[ours.name]],
                 [rate / 1e6 for rate in lossless[peer.name]],
                 peer.name,
                 more_is_better=True,
@@ -180,3 +171,16 @@ def _measure(bench: Bench) -> tuple[list[result.Row], list[str]]:
             )
         )
     return rows, missing
+
+
+def _row(name: str, ours: list[Run], peer: list[Run], peer_name: str) -> result.Row:
+    return result.compare(
+        name,
+        "M/s",
+        [run.rate / 1e6 for run in ours],
+        [run.rate / 1e6 for run in peer],
+        peer_name,
+        more_is_better=True,
+        ours_lost=statistics.median(run.lost for run in ours),
+        peer_lost=statistics.median(run.lost for run in peer),
+    )

@@ -163,6 +163,9 @@ def test_lpm_trie(api: Api, channel: grpc.Channel, make: Make) -> None:
 def test_queues_and_stacks(api: Api, make: Make, kind: MapType, order: list[int]) -> None:
     target = make(kind, 0, 8, 3)
     assert update(api, target, b"", u64(1, 2, 3)) == 3
+    for values in (b"", b"1234"):
+        with refused("invalid_argument"):
+            update(api, target, b"", values)
     with refused("limit_exceeded") as refusal:
         update(api, target, b"", u64(4))
     assert refusal.detail.limit == 3

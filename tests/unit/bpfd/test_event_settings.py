@@ -17,9 +17,9 @@ def test_what_is_not_said_has_a_default() -> None:
 
 def test_what_is_said_counts() -> None:
     request = SubscribeRequest(
-        poll_interval=Duration(nanos=5_000_000), queue_bytes=1, batch_bytes=2, perf_pages=4
+        poll_interval=Duration(nanos=5_000_000), queue_bytes=1, batch_bytes=5000, perf_pages=4
     )
-    assert validate(request) == Settings(0.005, 1, 2, 4)
+    assert validate(request) == Settings(0.005, 1, 5000, 4)
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,7 @@ def test_sizes_have_bounds() -> None:
     ):
         with pytest.raises(LimitExceeded):
             validate(request)
+    with pytest.raises(InvalidArgument, match="less than 4096"):
+        validate(SubscribeRequest(batch_bytes=4095))
     with pytest.raises(InvalidArgument, match="power of two"):
         validate(SubscribeRequest(perf_pages=6))
