@@ -6,6 +6,8 @@ What vanishes while it is being listed is left out.
 
 from __future__ import annotations
 
+from typing import Any
+
 from bpfd.kernel import holders
 from bpfd.kernel.constants import Cmd
 from bpfd.kernel.cpus import percpu_stride, possible_count
@@ -60,6 +62,7 @@ def message(fd: int, info: MapInfo, member: tuple[str, str] | None) -> common_pb
     stride = percpu_stride(info)
     more = fdinfo(fd)
     owner, name = member or ("", "")
+    program_type: Any = int(more.get("owner_prog_type", 0))
     return common_pb2.KernelMap(
         id=info.id,
         type=info.type,
@@ -78,6 +81,8 @@ def message(fd: int, info: MapInfo, member: tuple[str, str] | None) -> common_pb
         ifindex=info.ifindex,
         percpu_stride=stride,
         percpu_count=possible_count() if stride else 0,
+        owner_program_type=program_type,
+        owner_jited=more.get("owner_jited", "0") == "1",
         object=owner,
         member=name,
     )

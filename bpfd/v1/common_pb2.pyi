@@ -587,6 +587,8 @@ class KernelMap(_message.Message):
     IFINDEX_FIELD_NUMBER: _builtins.int
     PERCPU_STRIDE_FIELD_NUMBER: _builtins.int
     PERCPU_COUNT_FIELD_NUMBER: _builtins.int
+    OWNER_PROGRAM_TYPE_FIELD_NUMBER: _builtins.int
+    OWNER_JITED_FIELD_NUMBER: _builtins.int
     HOLDERS_FIELD_NUMBER: _builtins.int
     PINNED_PATHS_FIELD_NUMBER: _builtins.int
     OBJECT_FIELD_NUMBER: _builtins.int
@@ -615,6 +617,11 @@ class KernelMap(_message.Message):
     """Bytes between the values of two CPUs in lookups and dumps; 0: not a per-CPU map."""
     percpu_count: _builtins.int
     """CPUs per value (the target's possible CPUs); 0: not a per-CPU map."""
+    owner_program_type: Global___ProgramType.ValueType
+    """Of arrays of programs: the type of the programs that they take, set by the first one,
+    and whether those are compiled to machine code.
+    """
+    owner_jited: _builtins.bool
     object: _builtins.str
     """Object of this daemon that the map belongs to; empty: foreign."""
     member: _builtins.str
@@ -645,6 +652,8 @@ class KernelMap(_message.Message):
         ifindex: _builtins.int = ...,
         percpu_stride: _builtins.int = ...,
         percpu_count: _builtins.int = ...,
+        owner_program_type: Global___ProgramType.ValueType = ...,
+        owner_jited: _builtins.bool = ...,
         holders: _abc.Iterable[Global___Holder] | None = ...,
         pinned_paths: _abc.Iterable[_builtins.str] | None = ...,
         object: _builtins.str = ...,
@@ -652,7 +661,7 @@ class KernelMap(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["btf_id", b"btf_id", "btf_key_type_id", b"btf_key_type_id", "btf_value_type_id", b"btf_value_type_id", "btf_vmlinux_value_type_id", b"btf_vmlinux_value_type_id", "bytes_memlock", b"bytes_memlock", "flags", b"flags", "frozen", b"frozen", "holders", b"holders", "id", b"id", "ifindex", b"ifindex", "key_size", b"key_size", "map_extra", b"map_extra", "max_entries", b"max_entries", "member", b"member", "name", b"name", "object", b"object", "percpu_count", b"percpu_count", "percpu_stride", b"percpu_stride", "pinned_paths", b"pinned_paths", "type", b"type", "value_size", b"value_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["btf_id", b"btf_id", "btf_key_type_id", b"btf_key_type_id", "btf_value_type_id", b"btf_value_type_id", "btf_vmlinux_value_type_id", b"btf_vmlinux_value_type_id", "bytes_memlock", b"bytes_memlock", "flags", b"flags", "frozen", b"frozen", "holders", b"holders", "id", b"id", "ifindex", b"ifindex", "key_size", b"key_size", "map_extra", b"map_extra", "max_entries", b"max_entries", "member", b"member", "name", b"name", "object", b"object", "owner_jited", b"owner_jited", "owner_program_type", b"owner_program_type", "percpu_count", b"percpu_count", "percpu_stride", b"percpu_stride", "pinned_paths", b"pinned_paths", "type", b"type", "value_size", b"value_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,9 @@ _ATTACH_TYPES = (
     "trace_uprobe_session",
 )
 
+# A tracing link says what its program is by the attach type alone; that of freplace is 0.
+_TRACING_PROGRAMS = {"lsm_mac": "lsm", "cgroup_inet_ingress": "ext"}
+
 
 def program_type(number: int) -> str | int:
     """bpftool's name of a program type; the number itself where there is none."""
@@ -157,8 +160,11 @@ def map_row(entry: common_pb2.KernelMap) -> Row:
         "bytes_value": entry.value_size,
         "max_entries": entry.max_entries,
         "bytes_memlock": entry.bytes_memlock,
-        "frozen": int(entry.frozen),
     }
+    if entry.owner_program_type:
+        row["owner_prog_type"] = program_type(entry.owner_program_type)
+        row["owner_jited"] = entry.owner_jited
+    row["frozen"] = int(entry.frozen)
     if entry.ifindex:
         row["ifindex"] = entry.ifindex
     if entry.map_extra:
@@ -178,6 +184,8 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         "type": link.type_name or link.type,
         "prog_id": link.program_id,
     }
+    if link.type_name == "tracing" and link.HasField("attach_type"):
+        row["prog_type"] = _TRACING_PROGRAMS.get(attach_type(link.attach_type), "tracing")
     if link.HasField("attach_type"):
         row["attach_type"] = attach_type(link.attach_type)
     for name, value in (

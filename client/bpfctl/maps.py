@@ -94,17 +94,22 @@ class Map:
         from bpfd.v1 import common_pb2
 
         lpm = self.info.type == common_pb2.MAP_TYPE_LPM_TRIE
-        return self._codec(self.info.btf_key_type_id, self.info.key_size, lpm or None)
+        info = self.info
+        return self._codec(self.btf, info.btf_key_type_id, info.key_size, lpm or None)
 
     @cached_property
     def value(self) -> Codec:
         """Reads and writes values of one CPU."""
-        return self._codec(self.info.btf_value_type_id, self.info.value_size, None)
+        info = self.info
+        if info.btf_vmlinux_value_type_id:
+            # Of a struct_ops map: the kernel's own struct, of reference counts, state and data.
+            btf = self.target.btf.kernel()
+            return self._codec(btf, info.btf_vmlinux_value_type_id, info.value_size, None)
+        return self._codec(self.btf, info.btf_value_type_id, info.value_size, None)
 
-    def _codec(self, type_id: int, size: int, lpm: bool | None) -> Codec:
+    def _codec(self, btf: Btf | None, type_id: int, size: int, lpm: bool | None) -> Codec:
         from bpfctl.btf.codec import Codec
 
-        btf = self.btf if type_id else None
         return Codec.of(
             btf, type_id, size, byteorder=self._byteorder, plain=self.plain, lpm=lpm
         )

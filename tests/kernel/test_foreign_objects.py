@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What objects of other people hold, listed and dumped as `bpftool -j` does, and what is
+wrong with them when they are refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.clang import clang, compiled
+from tests.kernel.command_line import CommandLine
+
+pytestmark = pytest.mark.skipif(not clang(), reason="needs clang")
+
+FIELDS = ("id", "type", "name", "flags", "bytes_key", "bytes_value", "max_entries")
+
+
+def rows(bpfctl: CommandLine, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(bpfctl.run(*arguments, "-o", "json").ok())
+    return found
+
+
+def bpftool(*arguments: str) -> Any:
+    done = subprocess.run(["bpftool", "-j", *arguments], check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+def load(bpfctl: CommandLine, *defines: str) -> dict[str, dict[str, Any]]:
+    """Loads the object; its maps by name."""
+    path = written(bpfctl, *defines)
+    bpfctl.run("load", path, "--name", "foreign").ok()
+    return {
+        entry["member"]: entry
+        for entry in rows(bpfctl, "map", "list")
+        if entry.get("object") == "foreign"
+    }
+
+
+def written(bpfctl: CommandLine, *defines: str) -> Path:
+    path = bpfctl.folder / "foreign.o"
+    path.write_bytes(compiled("foreign", *defines))
+    return path
+
+
+def test_maps_of_programs_and_of_maps(bpfctl: CommandLine) -> None:
+    maps = load(bpfctl)
+    for ours in maps.values():
+        theirs = bpftool("map", "show", "id", str(ours["id"]))
+        # Who holds and pins a map is told by other bpftools, or only when asked.
+        assert {name: ours.get(name) for name in theirs if name not in ("pids", "pinned")} == {
+            name: value for name, value in theirs.items() if name not in ("pids", "pinned")
+        }
+        assert all(name in theirs for name in FIELDS)
+    array = maps["fo_programs"]
+    assert (array["owner_prog_type"], array["owner_jited"]) == ("socket_filter", True)
+    assert "owner_prog_type" not in maps["fo_calls"]
+    first = {entry["name"]: entry["id"] for entry in rows(bpfctl, "program", "list")}
+    assert rows(bpfctl, "map", "dump", "foreign/fo_programs") == [
+        {"key": 2, "value": first["for_first"]}
+    ]
+    assert rows(bpfctl, "map", "dump", "foreign/fo_outer") == [
+        {"key": 0, "value": maps["fo_calls"]["id"]}
+    ]
+    bpfctl.run("unload", "foreign").ok()
+
+
+def test_static_variables_of_functions(bpfctl: CommandLine) -> None:
+    load(bpfctl)
+    value = {"for_first.seen": {"a": 0, "b": 0}, "calls_second.seen": 0}
+    assert rows(bpfctl, "map", "dump", "foreign/.bss") == [{"key": 0, "value": value}]
+    value["for_first.seen"] = {"a": 1, "b": -2}
+    line = json.dumps({"key": 0, "value": value})
+    bpfctl.run("map", "set", "foreign/.bss", "--from", "-", typed=line).ok()
+    assert rows(bpfctl, "map", "dump", "foreign/.bss") == [{"key": 0, "value": value}]
+    typed = "calls_second.seen=7 for_first.seen.b=3"
+    bpfctl.run("map", "set", "foreign/.bss", "0", typed).ok()
+    value = {"for_first.seen": {"a": 0, "b": 3}, "calls_second.seen": 7}
+    assert rows(bpfctl, "map", "dump", "foreign/.bss") == [{"key": 0, "value": value}]
+    bpfctl.run("unload", "foreign").ok()
+
+
+def test_struct_ops_are_dumped_by_the_types_of_the_kernel(bpfctl: CommandLine) -> None:
+    maps = load(bpfctl, "STRUCT_OPS")
+    number = str(maps["fo_congestion"]["id"])
+    (theirs,) = bpftool("map", "dump", "id", number)
+    (ours,) = rows(bpfctl, "map", "dump", number, "--plain")
+    assert ours == {"key": 0, "value": theirs["formatted"]["value"]}
+    assert ours["value"]["common"]["state"] == "BPF_STRUCT_OPS_STATE_INIT"
+    bpfctl.run("unload", "foreign").ok()
