@@ -11,6 +11,7 @@ from bpfctl.events import records
 if TYPE_CHECKING:
     import numpy as np
 
+    from bpfctl.btf import Btf
     from bpfctl.btf.codec import Codec
     from bpfctl.btf.columns import Array
     from bpfctl.btf.parse import ByteOrder
@@ -91,7 +92,9 @@ def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordRead
     btf = ring.records_btf
     if btf is None:
         if type_name:
-            raise InvalidArgument("type of the events", f"{ring.name} was made without BTF")
+            raise InvalidArgument(
+                "type of the events", f"{ring.name} and its programs have no BTF"
+            )
         return RecordReader(None, byteorder)
     from bpfctl.btf import Codec
 
@@ -100,3 +103,16 @@ def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordRead
     type_id = event_types.named(btf, type_name) if type_name else event_types.guess(btf, name)
     codec = Codec(btf, type_id, plain=plain) if type_id else None
     return RecordReader(codec, byteorder)
+
+
+def _types(ring: Map) -> Btf | None:
+    """BTF of the object that made a ring: the ring's own, or that of a program that uses it.
+
+    libbpf creates maps without key and value types without BTF.
+    """
+    if ring.btf is not None:
+        return ring.btf
+    for program in ring.target.programs():
+        if program.btf_id and ring.info.id in program.map_ids:
+            return ring.target.btf.of_id(program.btf_id)
+    return None

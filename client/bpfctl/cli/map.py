@@ -176,7 +176,7 @@ def set_entries(
     A struct is typed as "field=value field=value"; what is not given is zero. In a per-CPU
     map every CPU gets the value.
     """
-    if (file is None) == (key is None or value is None):
+    if (value is None) if file is None else (key is not None):
         raise click.UsageError("say KEY and VALUE, or --from FILE")
     if create and replace:
         raise click.UsageError("--create and --replace exclude each other")
