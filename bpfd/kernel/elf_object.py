@@ -65,7 +65,8 @@ def load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel = never)
         if result < 0:
             failed = rejection.failed_program(lines)
             text = logs[failed].text() if failed in logs else ""
-            raise rejection.explain(-result, lines, failed, text, _types(handle))
+            maps = _definitions(handle)
+            raise rejection.explain(-result, lines, failed, text, _types(handle), maps)
         loaded = _collect(handle, options, pins)
         loaded.warnings = [line.removeprefix("libbpf: ") for line in lines]
         if options.log_level:
@@ -144,6 +145,22 @@ def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
             (lib.bpf_program__section_name(item) or b"").decode(),
         )
         for item in _programs(handle)
+    }
+
+
+def _definitions(handle: ctypes.c_void_p) -> dict[str, rejection.MapDefinition]:
+    """Maps as they would be created, by the names that libbpf uses in messages."""
+    lib = library()
+    return {
+        lib.bpf_map__name(item).decode(errors="replace"): rejection.MapDefinition(
+            lib.bpf_map__type(item),
+            lib.bpf_map__key_size(item),
+            lib.bpf_map__value_size(item),
+            lib.bpf_map__max_entries(item),
+            lib.bpf_map__map_flags(item),
+            bool(lib.bpf_map__inner_map(item)),
+        )
+        for item in _maps(handle)
     }
 
 

@@ -101,6 +101,8 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map__key_size": (c_uint32, (_MAP,)),
     "bpf_map__value_size": (c_uint32, (_MAP,)),
     "bpf_map__max_entries": (c_uint32, (_MAP,)),
+    "bpf_map__map_flags": (c_uint32, (_MAP,)),
+    "bpf_map__inner_map": (c_void_p, (_MAP,)),
     "bpf_map__set_max_entries": (c_int, (_MAP, c_uint32)),
     "bpf_map__set_map_flags": (c_int, (_MAP, c_uint32)),
     "bpf_map__set_value_size": (c_int, (_MAP, c_uint32)),

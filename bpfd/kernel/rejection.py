@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from bpfd.errors import (
     BpfdError,
@@ -15,7 +17,7 @@ from bpfd.errors import (
     PermissionMissing,
     VerifierRejected,
 )
-from bpfd.kernel.constants import ProgType
+from bpfd.kernel.constants import MapType, ProgType
 
 _FAILED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to load)")
 _MAP = re.compile(r"map '([^']+)': failed to create: .*\((-?\d+)\)")
@@ -23,6 +25,9 @@ _SECTION = re.compile(
     r"prog '([^']+)': missing BPF prog type, check ELF section name '([^']*)'"
 )
 _TARGET = re.compile(r"prog '([^']+)': failed to find kernel BTF type ID of '([^']+)'")
+_EXTERN = re.compile(r"extern \((func|var) ksym\) '([^']+)': not found in kernel")
+_REPLACES = re.compile(r"prog '([^']+)': attach program FD is not set")
+_FAILED_OBJECT = "libbpf: failed to load object"
 _STATISTICS = ("processed ", "verification time", "stack depth", "mark_precise")
 
 _GATED = {
@@ -30,6 +35,26 @@ _GATED = {
     ProgType.LSM: ("LSM programs", "5.7"),
     ProgType.EXT: ("freplace (program extensions)", "5.6"),
 }
+
+# Maps of these kinds have no fixed number of entries, or no values.
+_WITHOUT_ENTRIES = {
+    *(MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE, MapType.SK_STORAGE),
+    *(MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE),
+}
+_WITHOUT_VALUES = {MapType.RINGBUF, MapType.USER_RINGBUF, MapType.ARENA}
+_OF_MAPS = {MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS}
+
+
+@dataclass(frozen=True)
+class MapDefinition:
+    """A map as the object and the settings of the load define it; sizes in bytes."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+    has_inner: bool = False
 
 
 def failed_program(lines: list[str]) -> str:
@@ -55,8 +80,7 @@ def said_something(log: str) -> bool:
 
 def open_failed(error: int, lines: list[str]) -> BpfdError:
     """bpf_object__open_mem() gave nothing."""
-    said = "; ".join(line.removeprefix("libbpf: ") for line in lines[-3:])
-    why = said or "libbpf does not understand this ELF file"
+    why = _tail(lines) or "libbpf does not understand this ELF file"
     if "legacy map definitions" in why:
         why += '; declare maps in SEC(".maps") with BTF (libbpf 1.0 dropped the old form)'
     if error == errno.ENOMEM:
@@ -70,13 +94,20 @@ def explain(
     program: str,
     log: str,
     types: dict[str, tuple[int, str]],
+    maps: dict[str, MapDefinition] | None = None,
 ) -> BpfdError:
     """bpf_object__load() failed with `error` after it had said `lines`."""
     said = "\n".join(lines)
+    if found := _REPLACES.search(said):
+        return InvalidArgument(
+            "elf",
+            f"program {found[1]} replaces a function of another program (freplace): say of "
+            f"which, with attach_program of its settings, {_leave_out(found[1])}",
+        )
     if program and not (_SECTION.search(said) or _TARGET.search(said)):
         return program_refused(error, program, log, types.get(program, (0, ""))[0])
     if found := _MAP.search(said):
-        return map_refused(-int(found[2]), found[1])
+        return map_refused(-int(found[2]), found[1], (maps or {}).get(found[1]))
     if found := _SECTION.search(said):
         return InvalidArgument(
             "elf",
@@ -86,14 +117,22 @@ def explain(
     if found := _TARGET.search(said):
         return InvalidArgument(
             "elf",
-            f"program {found[1]} wants {found[2]!r}, which the target's kernel does not have",
+            f"program {found[1]} wants {found[2]!r}, which the target's kernel does not have; "
+            f"hook what it has, {_leave_out(found[1])}",
+        )
+    if found := _EXTERN.search(said):
+        uses = "calls the kernel's function" if found[1] == "func" else "reads the kernel's"
+        return InvalidArgument(
+            "elf",
+            f"the object {uses} {found[2]!r}, which the target's kernel does not have or not "
+            "offer; declare it __weak and look whether it is there, or leave out what uses it",
         )
     if "valid kernel BTF" in said:
         return NotSupported(
             "CO-RE relocations without kernel BTF",
             needs="a kernel with CONFIG_DEBUG_INFO_BTF, or BTF of this kernel sent along",
         )
-    text = "; ".join(line.removeprefix("libbpf: ") for line in lines[-3:])
+    text = _tail(line for line in lines if not line.startswith(_FAILED_OBJECT))
     if error == errno.EPERM:
         return PermissionMissing("CAP_BPF or CAP_SYS_ADMIN", action=f"loading ({text})")
     if error in (errno.EINVAL, errno.ENOENT, errno.ESRCH, errno.ENOEXEC):
@@ -109,9 +148,10 @@ def program_refused(error: int, program: str, log: str, program_type: int) -> Bp
         gated = _GATED.get(ProgType(program_type)) if program_type in _GATED else None
         if gated:
             return NotSupported(
-                f"{gated[0]} (program {program})",
+                f"{gated[0]}, the type of program {program}",
                 since=gated[1],
-                needs="a kernel that permits them: this one refuses the program type itself",
+                needs=f"its kernel refuses the type itself; use another hook, "
+                f"{_leave_out(program)}",
             )
         return PermissionMissing(
             "CAP_BPF with CAP_PERFMON or CAP_NET_ADMIN", action=f"loading program {program}"
@@ -128,7 +168,7 @@ def program_refused(error: int, program: str, log: str, program_type: int) -> Bp
     return VerifierRejected(program, log, error)
 
 
-def map_refused(error: int, name: str) -> BpfdError:
+def map_refused(error: int, name: str, definition: MapDefinition | None = None) -> BpfdError:
     """BPF_MAP_CREATE failed with `error`."""
     if error == errno.EPERM:
         return PermissionMissing("CAP_BPF", action=f"creating map {name}")
@@ -137,8 +177,60 @@ def map_refused(error: int, name: str) -> BpfdError:
             f"creating map {name}", error, hint="too large for this target; lower max_entries"
         )
     if error == errno.EINVAL:
+        why = _lacks(name, definition) if definition is not None else ""
         return InvalidArgument(
             f"map {name}",
-            "the kernel does not take its type, sizes or flags; see `bpfctl target info`",
+            why
+            or f"the kernel does not take {_described(definition)}; see `bpfctl target info`",
         )
     return KernelError(f"creating map {name}", error)
+
+
+def _lacks(name: str, definition: MapDefinition) -> str:
+    """What a definition leaves to whoever loads the object; "": nothing."""
+    kind = definition.type
+    if kind in _OF_MAPS and not definition.has_inner:
+        return (
+            "the object does not say what maps it holds, and leaves that to its own loader; "
+            "declare it with __array(values, struct INNER)"
+        )
+    lacks = []
+    if not definition.value_size and kind not in _WITHOUT_VALUES:
+        lacks.append("value_size")
+    if not definition.max_entries and kind not in _WITHOUT_ENTRIES:
+        lacks.append("max_entries")
+    if not lacks:
+        return ""
+    if lacks == ["max_entries"]:
+        return (
+            "the object leaves max_entries to its loader: say them, with "
+            f"--map-size {name}=NUMBER"
+        )
+    return (
+        f"the object leaves {' and '.join(lacks)} to its own loader; declare them in the "
+        "source, or say them in the settings of the load"
+    )
+
+
+def _described(definition: MapDefinition | None) -> str:
+    if definition is None:
+        return "its type, sizes or flags"
+    try:
+        kind = MapType(definition.type).name.lower()
+    except ValueError:
+        kind = f"map of type {definition.type}"
+    return (
+        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} with keys of {definition.key_size} "
+        f"bytes, values of {definition.value_size}, max_entries {definition.max_entries} and "
+        f"flags {definition.flags:#x}"
+    )
+
+
+def _leave_out(program: str) -> str:
+    return f"or leave it out with --no-program {program}"
+
+
+def _tail(lines: Iterable[str]) -> str:
+    """The last words of libbpf, without its name and that of its part."""
+    said = [line.removeprefix("libbpf: ").removeprefix("elf: ") for line in lines]
+    return "; ".join(said[-3:])

@@ -81,7 +81,7 @@ _ATTACH_TYPES = (
 )
 
 # A tracing link says what its program is by the attach type alone; that of freplace is 0.
-_TRACING_PROGRAMS = {"lsm_mac": "lsm", "cgroup_inet_ingress": "ext"}
+_TRACING_PROGRAMS: dict[str | int, str] = {"lsm_mac": "lsm", "cgroup_inet_ingress": "ext"}
 
 
 def program_type(number: int) -> str | int:

@@ -91,3 +91,41 @@ def test_struct_ops_are_dumped_by_the_types_of_the_kernel(bpfctl: CommandLine) -
     assert ours == {"key": 0, "value": theirs["formatted"]["value"]}
     assert ours["value"]["common"]["state"] == "BPF_STRUCT_OPS_STATE_INIT"
     bpfctl.run("unload", "foreign").ok()
+
+
+@pytest.mark.parametrize(
+    ("define", "says"),
+    [
+        ("NO_ENTRIES", ["map fo_unsized", "max_entries", "--map-size fo_unsized="]),
+        ("NO_INNER", ["map fo_outline", "what maps it holds", "__array(values"]),
+        ("NO_VALUE", ["map fo_stacks", "value_size", "declare"]),
+        ("WRONG_FLAGS", ["map fo_flags", "an array", "flags 0x1"]),
+        ("KFUNC", ["function 'no_function_of_any_kernel'", "__weak"]),
+        ("KSYM", ["'no_variable_of_any_kernel'", "__weak"]),
+        ("NO_TARGET", ["'no_tracepoint_of_any_kernel'", "--no-program traces_nothing"]),
+        ("FREPLACE", ["replaces_function", "attach_program", "--no-program"]),
+    ],
+)
+def test_what_an_object_lacks_is_named(
+    bpfctl: CommandLine, define: str, says: list[str]
+) -> None:
+    said = bpfctl.run("load", written(bpfctl, define)).refused(2, *says)
+    assert "failed to load object" not in said
+
+
+def test_the_size_that_an_object_leaves_open_is_given(bpfctl: CommandLine) -> None:
+    path = written(bpfctl, "NO_ENTRIES")
+    bpfctl.run("load", path, "--name", "foreign", "--map-size", "fo_unsized=16").ok()
+    (entry,) = (row for row in rows(bpfctl, "map", "list") if row["name"] == "fo_unsized")
+    assert entry["max_entries"] == 16
+    bpfctl.run("unload", "foreign").ok()
+
+
+def test_a_program_of_a_type_that_the_kernel_refuses(bpfctl: CommandLine) -> None:
+    path = written(bpfctl, "FENTRY")
+    done = bpfctl.run("load", path, "--name", "foreign")
+    if done.code == 0:
+        pytest.skip("this kernel loads fentry programs")
+    done.refused(7, "fentry", "traces_reads", "--no-program traces_reads")
+    bpfctl.run("load", path, "--name", "foreign", "--no-program", "traces_reads").ok()
+    bpfctl.run("unload", "foreign").ok()

@@ -156,6 +156,14 @@ int traces_reads(void *ctx)
 }
 #endif
 
+#ifdef NO_TARGET
+SEC("tp_btf/no_tracepoint_of_any_kernel")
+int traces_nothing(void *ctx)
+{
+	return 0;
+}
+#endif
+
 #ifdef FREPLACE
 SEC("freplace/some_function")
 int replaces_function(struct xdp_md *ctx)
