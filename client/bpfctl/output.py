@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, Literal, TextIO
 
 Format = Literal["table", "json", "jsonl", "yaml", "csv"]
@@ -74,7 +75,7 @@ class RowStream:
         self._flush = flush
         self._count = 0
         self._widths: dict[str, int] = {}
-        self._csv: Callable[[Row], None] | None = None
+        self._csv: _CsvWriter | None = None
 
     def write(self, row: Row) -> None:
         """One row."""
@@ -82,9 +83,8 @@ class RowStream:
             self._table_line(row)
         elif self._format == "csv":
             if self._csv is None:
-                self._csv = _csv_writer(self._file, row)
-            else:
-                self._csv(row)
+                self._csv = _CsvWriter(self._file, row)
+            self._csv.write(row)
         elif self._format == "yaml":
             self._file.write(_yaml([dict(row)]))
         else:
@@ -235,25 +235,63 @@ def _csv(file: TextIO, rows: Iterable[Row], columns: Sequence[str] | None) -> No
         if columns:
             file.write(",".join(columns) + "\n")
         return
-    write = _csv_writer(file, first)
-    for row in remaining:
-        write(row)
+    writer = _CsvWriter(file, first)
+    writer.write_all(chain([first], remaining))
 
 
-def _csv_writer(file: TextIO, first: Row) -> Callable[[Row], None]:
-    """Writes header and first row. Structs become a column for each field, "value.packets"."""
-    import csv
+class _CsvWriter:
+    """Structs become a column for each field, "value.packets"; columns are the first row's."""
 
-    names = [name for name, _ in flatten(first)]
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
+    def __init__(self, file: TextIO, first: Row) -> None:
+        import csv
 
-    def write(row: Row) -> None:
+        self._names = [name for name, _ in flatten(first)]
+        self._cells_of = _reader(first)
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(self._names)
+
+    def write(self, row: Row) -> None:
+        """One row."""
+        self._writer.writerow(self._cells(row))
+
+    def write_all(self, rows: Iterable[Row]) -> None:
+        """Many rows."""
+        self._writer.writerows(map(self._cells, rows))
+
+    def _cells(self, row: Row) -> Sequence[Any]:
+        try:
+            cells = self._cells_of(row)
+        except (KeyError, TypeError):
+            cells = ()
+        if len(cells) == len(self._names) and _NESTED.isdisjoint(map(type, cells)):
+            return cells
+        # A row of another form than the first one, or with lists in it.
         fields = dict(flatten(row))
-        writer.writerow([fields.get(name, "") for name in names])
+        return [fields.get(name, "") for name in self._names]
 
-    write(first)
-    return write
+
+_NESTED = frozenset((dict, list, tuple, bytes, bytearray, memoryview))
+
+
+def _reader(sample: Row) -> Callable[[Row], Sequence[Any]]:
+    """Gives the fields of rows that are like `sample`, in the order of `flatten`."""
+    parts = [
+        (name, _reader(value) if isinstance(value, Mapping) else None)
+        for name, value in sample.items()
+    ]
+    if len(parts) > 1 and not any(inner for _, inner in parts):
+        return itemgetter(*sample)
+
+    def read(row: Row) -> list[Any]:
+        cells: list[Any] = []
+        for name, inner in parts:
+            if inner is None:
+                cells.append(row[name])
+            else:
+                cells.extend(inner(row[name]))
+        return cells
+
+    return read
 
 
 def flatten(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:

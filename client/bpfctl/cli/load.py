@@ -73,6 +73,22 @@ def command(
             click.echo(f"  program {program.name} (id {program.id}, {program.section})")
         for entry in loaded.message.maps:
             click.echo(f"  map {entry.name} (id {entry.id}{', reused' * entry.reused})")
+        if left_out := _left_out(made.elf, {item.name for item in loaded.message.programs}):
+            names = ", ".join(left_out)
+            click.echo(f"  not loaded, as their sections say: {names} (see --program)")
+
+
+def _left_out(elf: bytes, loaded: set[str]) -> list[str]:
+    """Programs that load only when asked for, and were not: of sections with a "?"."""
+    if b"\0?" not in elf:
+        return []
+    from bpfctl.elf import ObjectFile
+
+    return [
+        program.name
+        for program in ObjectFile.parse(elf).programs
+        if program.section.startswith("?") and program.name not in loaded
+    ]
 
 
 def _show_logs(logs: Iterable[objects_pb2.ProgramLog]) -> None:

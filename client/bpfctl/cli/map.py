@@ -85,14 +85,28 @@ def dump(invocation: Invocation, name: str, per_cpu: bool, plain: bool) -> None:
     with invocation.connect() as target:
         entry = target.map(name)
         entry.plain = plain
-        if invocation.format == "jsonl":
-            for lines in entry.json_lines(per_cpu=per_cpu):
-                sys.stdout.buffer.write(lines)
-            sys.stdout.buffer.flush()
+        if invocation.format in ("json", "jsonl"):
+            _dump_json(entry.json_lines(per_cpu=per_cpu), array=invocation.format == "json")
         elif invocation.format == "table":
             invocation.output.rows(table_rows(entry, entry.rows(per_cpu=per_cpu)))
         else:
             invocation.output.rows(entry.rows(per_cpu=per_cpu))
+
+
+def _dump_json(pieces: Iterable[bytes], *, array: bool) -> None:
+    """Lines of JSON as they are, or as the items of an array."""
+    out = sys.stdout.buffer
+    before = b"[\n"
+    for lines in pieces:
+        if array:
+            out.write(before)
+            before = b",\n"
+            # A newline in a text is written as \n in JSON: each of these ends an entry.
+            lines = lines[:-1].replace(b"\n", b",\n")
+        out.write(lines)
+    if array:
+        out.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+    out.flush()
 
 
 def table_rows(entry: Map, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
