@@ -129,3 +129,14 @@ def test_a_program_of_a_type_that_the_kernel_refuses(bpfctl: CommandLine) -> Non
     done.refused(7, "fentry", "traces_reads", "--no-program traces_reads")
     bpfctl.run("load", path, "--name", "foreign", "--no-program", "traces_reads").ok()
     bpfctl.run("unload", "foreign").ok()
+
+
+def test_programs_that_load_on_request_are_named(bpfctl: CommandLine) -> None:
+    path = written(bpfctl)
+    said = bpfctl.run("load", path, "--name", "foreign").ok()
+    assert "not loaded, as their sections say: on_request (see --program)" in said
+    bpfctl.run("unload", "foreign").ok()
+    said = bpfctl.run("load", path, "--name", "foreign", "--program", "on_request").ok()
+    assert "program on_request (id" in said
+    assert "not loaded" not in said
+    bpfctl.run("unload", "foreign").ok()

@@ -93,6 +93,13 @@ PROGRAM calls_second(void *ctx)
 	return 0;
 }
 
+/* Loaded only when asked for. */
+SEC("?tc")
+int on_request(void *ctx)
+{
+	return 0;
+}
+
 #ifdef KFUNC
 extern int no_function_of_any_kernel(int argument) __ksym;
 
