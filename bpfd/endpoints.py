@@ -190,6 +190,9 @@ def open_all(daemon: Daemon, found: Services) -> Listening:
     Raises StartError.
     """
     options = daemon.options
+    # The last gRPC object to go would join gRPC's poller thread, which may wait for calls
+    # whose event loop is closed by then: the daemon would not end.
+    grpc.aio.init_grpc_aio()
     listening = Listening()
     for path, role, group in (
         (options.socket, Role.OPERATOR, GROUP),

@@ -21,7 +21,7 @@ from bpfd.errors import (
     NotSupported,
 )
 from bpfd.kernel.info import link_info
-from bpfd.kernel.load_options import Cancel, Cancelled
+from bpfd.kernel.load_options import Cancel, Cancelled, Inspect
 from bpfd.registry import HeldLink, Registry
 from bpfd.sessions import Sessions
 from bpfd.store import Journal, Store
@@ -235,9 +235,7 @@ class Links:
         if held is not None:
             self.remove(held)
 
-    def detach(
-        self, request: links_pb2.DetachRequest, inspect: Callable[[dict[str, int]], None]
-    ) -> objects_pb2.Link:
+    def detach(self, request: links_pb2.DetachRequest, inspect: Inspect) -> objects_pb2.Link:
         """Detaches a link by name or kernel id; `inspect` may refuse its program."""
         if request.WhichOneof("link") == "link_id":
             with self._registry.lock:
@@ -255,7 +253,7 @@ class Links:
             link = held[0]
         else:
             link = self._registry.link(request.name)
-        inspect({link.program: min(link.attachment.hook.types)})
+        inspect({link.program: (min(link.attachment.hook.types), 0)})
         self.remove(link)
         self._note(link.owner)
         return link.message()

@@ -16,6 +16,7 @@ from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import (
     Cancel,
     Cancelled,
+    Inspect,
     Loaded,
     LoadOptions,
     MapSetting,
@@ -25,7 +26,7 @@ from bpfd.registry import HeldObject, Registry
 from bpfd.sessions import Sessions
 from bpfd.store import Journal, Store
 from bpfd.v1 import common_pb2, objects_pb2
-from bpfd.verifying import Adjust, Inspect
+from bpfd.verifying import Adjust
 
 
 class Objects:
@@ -89,7 +90,12 @@ class Objects:
                     elf_object.load(name, request.elf, options, cancelled), options
                 )
             if options.inspect is not None:
-                options.inspect({item.name: item.type for item in request.spec.programs})
+                options.inspect(
+                    {
+                        item.name: (item.type, item.expected_attach_type)
+                        for item in request.spec.programs
+                    }
+                )
 
             def program_fd(ref: common_pb2.ProgramRef) -> int:
                 return stack.enter_context(self.registry.program(ref))[0].fd
@@ -146,7 +152,7 @@ class Objects:
             raise InvalidArgument("lifetime", f"object {old.name} has another owner")
         links = self.registry.links_of(old.name)
 
-        def check(types: dict[str, int]) -> None:
+        def check(types: dict[str, tuple[int, int]]) -> None:
             inspect(types)
             for link in links:
                 if link.program not in types:

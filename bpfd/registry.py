@@ -202,14 +202,26 @@ class Registry:
         with self.lock:
             return [self.message(held) for held in self.objects.values()]
 
-    def types_of(self, name: str) -> dict[str, int]:
-        """Program types of an object by name. Raises NotFound."""
+    def types_of(self, name: str) -> dict[str, tuple[int, int]]:
+        """(program type, expected attach type) by name. Raises NotFound."""
         with self.lock:
-            return {item.name: item.type for item in self.object(name).loaded.programs.values()}
+            return {
+                item.name: (item.type, item.expected_attach_type)
+                for item in self.object(name).loaded.programs.values()
+            }
 
     def member_of_map(self, number: int) -> tuple[str, str] | None:
         """(object, full name) of a map of this daemon by kernel id."""
         return self.map_members().get(number)
+
+    def objects_with_map(self, number: int) -> list[str]:
+        """Objects of this daemon that hold a map, by its kernel id."""
+        with self.lock:
+            return [
+                held.name
+                for held in self.objects.values()
+                if any(item.id == number for item in held.loaded.maps.values())
+            ]
 
     def map_members(self) -> dict[int, tuple[str, str]]:
         """(object, full name) of every map of this daemon; first holder first."""

@@ -88,8 +88,9 @@ _BPFD: dict[str, dict[str, Rule]] = {
             only_if=lambda request: bool(request.delete),
             changing_role=Role.OPERATOR,
         ),
-        **_changes("Create", role=Role.TRACER),
-        **_changes("Update", "Delete", "Pin", "Unpin", role=Role.OPERATOR),
+        # A tracer's own maps only: bpfd.services.roles looks.
+        **_changes("Create", "Update", "Delete", role=Role.TRACER),
+        **_changes("Pin", "Unpin", role=Role.OPERATOR),
     },
     # Both take what they deliver out of the kernel.
     "Events": _changes("Subscribe", "TracePipe", role=Role.TRACER),

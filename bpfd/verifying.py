@@ -9,14 +9,11 @@ from collections.abc import Callable
 from bpfd import load_request, verifier_log
 from bpfd.errors import VerifierRejected
 from bpfd.kernel import elf_object
-from bpfd.kernel.load_options import Loaded, LoadOptions, ProgramLog, ProgramSetting
+from bpfd.kernel.load_options import Inspect, Loaded, LoadOptions, ProgramLog, ProgramSetting
 from bpfd.v1 import objects_pb2
 
 _STATISTICS = 4
 """Verifier log level: the last lines only."""
-
-Inspect = Callable[[dict[str, int]], None]
-"""Looks at program types by name before anything is loaded; may raise."""
 
 Adjust = Callable[[LoadOptions], LoadOptions]
 """Changes the options of a request before they are used."""

@@ -12,8 +12,11 @@ from bpfd.kernel.info import MapInfo
 
 @functools.cache
 def possible_count() -> int:
-    """Number of possible CPUs: values of per-CPU maps have one slot for each."""
-    return max(host.cpu_list(host.read_text("/sys/devices/system/cpu/possible"))) + 1
+    """Number of possible CPUs: values of per-CPU maps have one slot for each.
+
+    bpf_map_value_size() in kernel/bpf/syscall.c counts them; numbers may have gaps.
+    """
+    return host.host().possible_cpus
 
 
 def percpu_stride(info: MapInfo) -> int:

@@ -54,8 +54,7 @@ def load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel = never)
         handle = _open(name, elf, options, stack, lines)
         logs = _configure(handle, options, stack)
         if options.inspect is not None:
-            types = {name: kind for name, (kind, _) in _types(handle).items()}
-            options.inspect({name: types[name] for name in types if name in logs})
+            options.inspect(_attach_types(handle))
         pins = _fresh_pins(handle)
         if cancelled():
             raise Cancelled
@@ -161,6 +160,19 @@ def _definitions(handle: ctypes.c_void_p) -> dict[str, rejection.MapDefinition]:
             bool(lib.bpf_map__inner_map(item)),
         )
         for item in _maps(handle)
+    }
+
+
+def _attach_types(handle: ctypes.c_void_p) -> dict[str, tuple[int, int]]:
+    """(program type, expected attach type) of the programs that will be loaded."""
+    lib = library()
+    return {
+        lib.bpf_program__name(item).decode(): (
+            lib.bpf_program__type(item),
+            lib.bpf_program__expected_attach_type(item),
+        )
+        for item in _programs(handle)
+        if lib.bpf_program__autoload(item)
     }
 
 

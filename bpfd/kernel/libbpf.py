@@ -8,7 +8,6 @@ is declared here exists in 1.0 and later.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import threading
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p

@@ -46,6 +46,10 @@ class Constant:
     value: bytes
 
 
+Inspect = Callable[[dict[str, tuple[int, int]]], None]
+"""Looks at (program type, expected attach type) by name; raises to refuse."""
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """Settings by full name, constants, verifier log."""
@@ -59,8 +63,8 @@ class LoadOptions:
     pin_by_name: bool = True
     """Maps declared with LIBBPF_PIN_BY_NAME are pinned under `pin_root`."""
     pin_root: str = "/sys/fs/bpf"
-    inspect: Callable[[dict[str, int]], None] | None = None
-    """Called with the program types by name before anything is loaded; may raise."""
+    inspect: Inspect | None = None
+    """Called before anything is loaded; may raise."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from bpfd.kernel.load_options import Cancel, Cancelled
 from bpfd.kernel.map_io import Cancelled as MapCancelled
 from bpfd.map_watch import Watch, interval
 from bpfd.objects import Objects
-from bpfd.services.roles import require_for_types
+from bpfd.services.roles import require_for_map, require_for_types
 from bpfd.v1 import common_pb2, maps_pb2, maps_pb2_grpc, objects_pb2
 
 Request = TypeVar("Request")
@@ -63,11 +63,15 @@ class MapsService(maps_pb2_grpc.MapsServicer):
     async def Update(
         self, request: maps_pb2.UpdateRequest, context: Context
     ) -> maps_pb2.UpdateResponse:
+        check = require_for_map(self._objects.registry, "writing")
+        await work.run(check, request.map)
         return await self._run(maps.update, request)
 
     async def Delete(
         self, request: maps_pb2.DeleteRequest, context: Context
     ) -> maps_pb2.DeleteResponse:
+        check = require_for_map(self._objects.registry, "deleting from")
+        await work.run(check, request.map)
         return await self._run(maps.delete, request)
 
     async def _run(

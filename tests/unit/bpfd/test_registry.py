@@ -56,7 +56,7 @@ def test_messages_and_members(registry: Registry) -> None:
     assert message.lifetime.WhichOneof("kind") == "pinned"
     assert registry.program_members() == {5: ("web", "main")}
     assert registry.member_of_map(5) is None
-    assert registry.types_of("web") == {"main": 6}
+    assert registry.types_of("web") == {"main": (6, 37)}
 
 
 def test_references_say_what_is_missing(registry: Registry) -> None:
