@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 from bpfd.errors import InvalidArgument, KernelError, NotSupported, PermissionMissing
 from bpfd.kernel import program_dump, syscall
-from bpfd.kernel.constants import Cmd
+from bpfd.kernel.constants import Cmd, ProgType
 from bpfd.kernel.info import prog_info
 from bpfd.registry import Registry
 from bpfd.v1 import programs_pb2
 
 MAX_TEST_DATA = 16 * 1024 * 1024
 _XDP_LIVE_FRAMES = 1 << 1
+_NO_CONTEXT_BACK = (ProgType.SYSCALL, ProgType.RAW_TRACEPOINT, ProgType.TRACING)
 _ON_CPU = 1 << 0
 
 
@@ -65,6 +66,7 @@ def test_run(
                 flags=flags,
                 cpu=request.cpu,
                 batch_size=request.batch_size,
+                context_back=program.type not in _NO_CONTEXT_BACK,
             )
         except OSError as error:
             if error.errno in (524, 95):

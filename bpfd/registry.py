@@ -16,7 +16,7 @@ from bpfd.attach.attachment import Attachment, Program
 from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound, PermissionMissing
 from bpfd.kernel import syscall
 from bpfd.kernel.constants import Cmd
-from bpfd.kernel.info import map_info, prog_info
+from bpfd.kernel.info import fdinfo, prog_info
 from bpfd.kernel.load_options import Loaded
 from bpfd.v1 import attach_pb2, common_pb2, objects_pb2
 
@@ -261,13 +261,7 @@ class Registry:
                         raise _no_member("map", ref.member, maps)
                     return os.dup(maps[ref.member.name].fd)
             case "pin_path":
-                fd = _pinned("map", ref.pin_path)
-                try:
-                    map_info(fd)
-                except OSError:
-                    os.close(fd)
-                    raise InvalidArgument("map", f"{ref.pin_path} is not a map") from None
-                return fd
+                return _pinned("map", ref.pin_path)
             case _:
                 raise InvalidArgument("map", "say which: an id, OBJECT/NAME or a pinned path")
 
@@ -302,9 +296,9 @@ class Registry:
             raise InvalidArgument("program", "say which: an id, OBJECT/NAME or a pinned path")
         try:
             info = prog_info(fd)
-        except OSError:
+        except OSError as error:
             os.close(fd)
-            raise InvalidArgument("program", f"{ref.pin_path} is not a program") from None
+            raise KernelError("reading the program", error.errno or 0) from None
         with self.lock:
             owner, name = self.program_members().get(info.id, ("", info.name.decode()))
             known = self.objects[owner].loaded.programs[name] if owner else None
@@ -327,13 +321,26 @@ def _pinned(kind: str, path: str) -> int:
     if not path.startswith("/"):
         raise InvalidArgument("pin_path", f"{path!r} is not an absolute path")
     try:
-        return syscall.obj_get(path)
+        fd = syscall.obj_get(path)
     except FileNotFoundError:
         raise NotFound("pin", path) from None
     except PermissionError:
         raise InvalidArgument("pin_path", f"{path} is not a pinned {kind}") from None
     except OSError as error:
         raise KernelError(f"opening {path}", error.errno or 0) from None
+    # BPF_OBJ_GET_INFO_BY_FD fills whatever structure it is given.
+    if not _is(kind, fd):
+        os.close(fd)
+        raise InvalidArgument("pin_path", f"{path} is not a pinned {kind}")
+    return fd
+
+
+def _is(kind: str, fd: int) -> bool:
+    """By /proc/self/fdinfo; that of a link names its program too."""
+    said = fdinfo(fd)
+    if kind == "map":
+        return "map_id" in said
+    return "prog_id" in said and "link_id" not in said
 
 
 def _no_member(

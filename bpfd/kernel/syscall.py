@@ -266,8 +266,13 @@ def prog_test_run(
     flags: int = 0,
     cpu: int = 0,
     batch_size: int = 0,
+    context_back: bool = True,
 ) -> tuple[int, int, bytes, bytes]:
-    """BPF_PROG_TEST_RUN: (return value, mean ns, packet out, context out)."""
+    """BPF_PROG_TEST_RUN: (return value, mean ns, packet out, context out).
+
+    `context_back`: ask for the changed context; syscall programs write into `context`
+    itself, and they, raw tracepoints and tracing programs answer EINVAL to the wish.
+    """
     data_out = ctypes.create_string_buffer(max(data_out_size, 1))
     context_out = ctypes.create_string_buffer(max(len(context), 1))
     attr = attr_of.TestRun(
@@ -279,7 +284,8 @@ def prog_test_run(
         attr.data_out, attr.data_size_out = _address(data_out), data_out_size
     if context:
         attr.ctx_in, attr.ctx_size_in = _address(context), len(context)
-        attr.ctx_out, attr.ctx_size_out = _address(context_out), len(context)
+        if context_back:
+            attr.ctx_out, attr.ctx_size_out = _address(context_out), len(context)
     bpf(Cmd.PROG_TEST_RUN, attr)
     packet = data_out.raw[: min(attr.data_size_out, data_out_size)]
     return attr.retval, attr.duration, packet, context_out.raw[: attr.ctx_size_out]

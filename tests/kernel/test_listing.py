@@ -160,3 +160,25 @@ def test_statistics_stream(api: Api) -> None:
                 break
         stream.cancel()
         assert counts[number] >= 10
+
+
+def test_a_pin_of_another_kind(api: Api, tmp_path: Path) -> None:
+    with foreign(tmp_path) as folder:
+        pinned_program = common_pb2.MapRef(pin_path=f"{folder}/count_packets")
+        with refused("invalid_argument") as why:
+            api.maps.Get(maps_pb2.GetMapRequest(map=pinned_program))
+        assert "not a pinned map" in why.text
+        pinned_map = common_pb2.ProgramRef(pin_path=f"{folder}/obj_runs")
+        with refused("invalid_argument") as why:
+            api.programs.Get(programs_pb2.GetProgramRequest(program=pinned_map))
+        assert "not a pinned program" in why.text
+
+
+def test_test_runs_of_programs_without_packets(api: Api) -> None:
+    with api.session() as lifetime:
+        api.load("ours", compiled("objects"), lifetime)
+        ref = common_pb2.ProgramRef(
+            member=common_pb2.ObjectMember(object="ours", name="count_switches")
+        )
+        request = programs_pb2.TestRunRequest(program=ref, context=bytes(8), cpu=0)
+        assert api.programs.TestRun(request).return_value == 0
