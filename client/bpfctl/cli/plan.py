@@ -41,10 +41,12 @@ def make(
     """Where each program goes; raises InvalidArgument for what cannot be decided.
 
     `specs` are texts of --attach ("PROGRAM=POINT" or "POINT"), `parameters` what sections
-    and packages leave open: interface, cgroup, netns.
+    and packages leave open: interface, cgroup, netns. Once --attach says where some go,
+    programs whose section does not say it all are left.
     """
     asked = _asked(programs, specs)
     plan = Plan()
+    by_section: list[tuple[str, attach_pb2.AttachPoint]] = []
     for program in programs:
         if program.name in asked:
             plan.attach += [(program.name, point) for point in asked[program.name]]
@@ -56,12 +58,32 @@ def make(
         if text is not None:
             plan.attach.append((program.name, attachpoint.parse(text)))
             continue
-        point, why = _by_section(program, parameters)
+        try:
+            point, why = _by_section(program, parameters)
+        except InvalidArgument as error:
+            if not asked:
+                raise
+            point, why = None, error.why
         if point is None:
             plan.left.append((program.name, why))
         else:
             plan.attach.append((program.name, point))
+            by_section.append((program.name, point))
+    _check_alone(by_section)
     return plan
+
+
+def _check_alone(placed: Sequence[tuple[str, attach_pb2.AttachPoint]]) -> None:
+    """Raises InvalidArgument where sections send two programs to one interface for XDP."""
+    first: dict[str, str] = {}
+    for name, point in placed:
+        where = attachpoint.describe(point)
+        if point.WhichOneof("point") == "xdp" and first.setdefault(where, name) != name:
+            raise InvalidArgument(
+                "attach",
+                f"programs {first[where]} and {name} would both go to {where}, which takes "
+                f"one: say which, with --attach {name}={where} and no --interface",
+            )
 
 
 def _by_section(

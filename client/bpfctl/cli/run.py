@@ -163,7 +163,7 @@ def _attach(
     """Attach what can be; gives lines on what was."""
     from bpfctl import attachpoint
     from bpfctl.cli import plan
-    from bpfctl.errors import InvalidArgument
+    from bpfctl.errors import InvalidArgument, NotSupported
 
     parameters = pairs(wishes.parameters, "-p")
     if wishes.interface:
@@ -176,7 +176,14 @@ def _attach(
     if not planned.attach:
         raise InvalidArgument("attach", "; ".join(lines) or "the object has no program")
     for name, point in planned.attach:
-        link = loaded.attach(name, point)
+        try:
+            link = loaded.attach(name, point)
+        except NotSupported as error:
+            raise NotSupported(
+                f"{error.feature}, as program {name} wants",
+                error.since,
+                f"{error.needs}; leave it out with --no-program {name}".lstrip("; "),
+            ) from None
         where = attachpoint.describe(link.point)
         lines.append(
             f"attached {name} to {where}" + (f" ({link.method})" if link.method else "")

@@ -71,3 +71,22 @@ def test_package_says_where(tmp_path: Path) -> None:
     plan = make([XDP, Program("tail", "xdp")], [], {"interface": "eth0"}, package)
     assert texts(plan) == [("count", "xdp:eth0")]
     assert plan.left == []
+
+
+def test_an_interface_takes_one_program() -> None:
+    both = [XDP, Program("other", "xdp"), SWITCH]
+    with pytest.raises(InvalidArgument, match=r"count and other would both go to xdp:eth0"):
+        make(both, [], {"interface": "eth0"})
+    with pytest.raises(InvalidArgument, match=r"--attach other=xdp:eth0 and no --interface"):
+        make(both, [], {"interface": "eth0"})
+
+
+def test_what_attach_does_not_speak_of_is_left() -> None:
+    both = [XDP, Program("other", "xdp"), SWITCH]
+    plan = make(both, ["other=xdp:eth0"], {})
+    assert texts(plan) == [
+        ("other", "xdp:eth0"),
+        ("on_switch", "tracepoint:sched/sched_switch"),
+    ]
+    assert [name for name, _ in plan.left] == ["count"]
+    assert "which interface?" in plan.left[0][1]
