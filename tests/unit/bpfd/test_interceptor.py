@@ -28,7 +28,6 @@ from bpfd.v1 import (
     sessions_pb2_grpc,
 )
 
-
 # Without this, the last gRPC object to go joins gRPC's poller thread, which waits for
 # calls of event loops that are closed: the test run would never end.
 grpc.aio.init_grpc_aio()
