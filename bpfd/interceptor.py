@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
@@ -13,6 +14,13 @@ import grpc
 import grpc.aio
 
 from bpfd import audit, errors, security, wire
+from bpfd.kernel import host
+
+LARGE_REQUEST = 8 << 20
+"""Bytes from which on a request's memory is given back to the kernel after the call."""
+
+_REST_SECONDS = 1.0
+"""Until then: gRPC lets go of a message a moment after its call."""
 
 _log = logging.getLogger("bpfd.calls")
 
@@ -118,15 +126,24 @@ class _Call:
     async def unary(self, request: Any, context: Context) -> Any:
         """A handler that is a coroutine."""
         served = _Served(self._owner, self._method)
+        large = self._unary_request and request.ByteSize() >= LARGE_REQUEST
         try:
             served.enter(self._rule, request if self._unary_request else None, context)
             result = await self._inner(request, context)
             served.outcome = "ok"
             return result
         except BaseException as error:
+            # gRPC and the error of an aborted call hold each other until the garbage
+            # collector comes, and the error's traceback this frame: a large request must
+            # not stay that long.
+            del request
             await served.failed(error, context)
         finally:
             served.leave()
+            if large:
+                # malloc would keep the many pieces of the message for later ones.
+                loop = asyncio.get_running_loop()
+                loop.call_later(_REST_SECONDS, host.give_back_memory)
 
     async def stream(self, request: Any, context: Context) -> AsyncIterator[Any]:
         """A handler that is an asynchronous generator."""
@@ -139,6 +156,7 @@ class _Call:
                 yield message
             served.outcome = "ok"
         except BaseException as error:
+            del request  # as in `unary`
             await served.failed(error, context)
         finally:
             try:
@@ -200,6 +218,7 @@ class _Served:
         if isinstance(error, errors.BpfdError):
             code, message, trailing = errors.to_status(error)
             self._write(code.name, message)
+            error.with_traceback(None)
             await context.abort(code, message, trailing)
         if isinstance(error, grpc.aio.AbortError):
             self._write(str(context.code()), str(context.details()))
@@ -208,6 +227,7 @@ class _Served:
             # Cancelled, closed, or the process ends.
             raise error
         _log.error("%s failed", self._method, exc_info=error)
+        error.with_traceback(None)
         what = f"{type(error).__name__}: {error}"
         self._write("INTERNAL", what)
         message = f"internal error in {self._method}: {what[:512]}; see the daemon's log"

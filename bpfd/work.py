@@ -42,6 +42,10 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     except asyncio.CancelledError:
         await asyncio.wait({future})
         raise
+    finally:
+        # Its error's traceback leads to this frame: as a circle the two would keep the
+        # request, which may have megabytes, until the garbage collector comes.
+        del future
 
 
 async def run_cancellable(function: Callable[[Cancel], T], undo: Callable[[T], object]) -> T:
@@ -72,3 +76,5 @@ async def run_cancellable(function: Callable[[Cancel], T], undo: Callable[[T], o
         if future.exception() is None:
             await run(undo, future.result())
         raise
+    finally:
+        del future  # as in `run`

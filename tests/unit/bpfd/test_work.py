@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -54,3 +56,37 @@ async def test_a_result_that_comes_too_late_is_undone() -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert undone == ["loaded"]
+
+
+class Request:
+    """Large, in real life."""
+
+
+@pytest.mark.parametrize("cancellable", [True, False])
+async def test_a_failure_keeps_nothing_of_its_request(cancellable: bool) -> None:
+    """The error's traceback must not lead back to itself: requests have megabytes."""
+
+    def fail(request: Request) -> None:
+        raise ValueError("no")
+
+    async def call(request: Request) -> None:
+        if cancellable:
+            await work.run_cancellable(lambda _: fail(request), lambda _: None)
+        else:
+            await work.run(fail, request)
+
+    gc.disable()
+    try:
+        request = Request()
+        alive = weakref.ref(request)
+        with contextlib.suppress(ValueError):
+            await call(request)
+        del request
+        # The thread lets go of what it ran a moment after its result is here.
+        for _ in range(1000):
+            if alive() is None:
+                break
+            await asyncio.sleep(0.001)
+        assert alive() is None
+    finally:
+        gc.enable()
