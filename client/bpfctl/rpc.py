@@ -99,7 +99,7 @@ class Rpc:
         try:
             return future.result()
         except grpc.RpcError as error:
-            raise self.error(error, name) from None
+            raise self.translated(error, name) from None
         except BaseException:
             future.cancel()
             raise
@@ -113,6 +113,16 @@ class Rpc:
     ) -> Stream[Response]:
         """The answers to `request`, one by one."""
         return Stream(self, method(request, timeout=timeout), name)
+
+    def translated(self, error: grpc.RpcError, name: str) -> BpfctlError:
+        """`error` as one of our kinds; nothing leads from it back to itself any more.
+
+        The error is the call, whose frame holds the call. Such a circle would be freed by
+        the garbage collector, maybe at the end of Python: its threads are stopped by then,
+        and a lock of the call that one of them held is waited for without an end.
+        """
+        error.with_traceback(None)
+        return self.error(error, name)
 
     def error(self, error: grpc.RpcError, name: str) -> BpfctlError:
         """`error` as one of our kinds; a broken connection is explained by its transport."""
@@ -140,7 +150,7 @@ class Stream(Generic[Response]):
         except grpc.RpcError as error:
             if self._cancelled:
                 raise StopIteration from None
-            raise self._rpc.error(error, self._name) from None
+            raise self._rpc.translated(error, self._name) from None
 
     def close(self) -> None:
         """End the stream; a reader in another thread sees its end."""
