@@ -146,7 +146,22 @@ def cell(value: Any) -> str:
         return " ".join(f"{name}={_inner(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return ",".join(_inner(item) for item in value)
-    return str(value).replace("\n", "\\n")
+    return printable(str(value))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` with control characters as escapes: a name must not steer a terminal.
+
+    Those in `keep` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each in keep
+        else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
 
 
 def _inner(value: Any) -> str:

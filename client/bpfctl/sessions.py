@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bpfctl.target import Target
     from bpfd.v1 import sessions_pb2
 
+_CLOSE_SECONDS = 60.0
+"""Longest wait for the end of all that a session owned; the daemon goes on after it."""
+
 
 class Session:
     """Owns what is loaded and attached with it; open from its creation to `close`.
@@ -98,7 +101,9 @@ class Session:
         try:
             if self.ended is None:
                 request = sessions_pb2.CloseSessionRequest(session=self.id)
-                self._rpc.call(self._rpc.sessions.Close, request, "Sessions.Close")
+                self._rpc.call(
+                    self._rpc.sessions.Close, request, "Sessions.Close", _CLOSE_SECONDS
+                )
         finally:
             self._stream.close()
             self._watcher.join(5)

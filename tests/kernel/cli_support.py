@@ -91,7 +91,7 @@ class Cli:
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A command that runs meanwhile; killed at the end if it still does."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "bpfctl", *arguments],
+            [sys.executable, "-X", "faulthandler", "-m", "bpfctl", *arguments],
             env=self.environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -102,7 +102,10 @@ class Cli:
         try:
             yield process
         finally:
-            process.kill()
+            if process.poll() is None:
+                # It hangs: faulthandler says where.
+                process.send_signal(signal.SIGABRT)
+                print(process.communicate()[1], file=sys.stderr)
             process.communicate()
 
     def running(self, *arguments: str) -> Any:

@@ -114,6 +114,17 @@ def test_table_has_a_column_for_each_field(cli: Cli) -> None:
     assert all(row.split()[0] == "cli_calls" for row in rows)
 
 
+def test_same_file_can_run_twice(cli: Cli) -> None:
+    with cli.running("--no-maps") as first, cli.running("--no-maps") as second:
+        for process in (first, second):
+            wait_for(process, "attached on_enter")
+        assert {row["name"] for row in cli.json("object", "list")} == {"cli", "cli-2"}
+        for process in (first, second):
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+    assert_nothing_is_left(cli)
+
+
 def test_attach_takes_the_place_of_the_section(cli: Cli) -> None:
     with cli.running("--attach", "tracepoint:sched/sched_switch") as process:
         _, err = process.communicate(timeout=30)

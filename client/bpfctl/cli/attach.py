@@ -33,6 +33,6 @@ def command(invocation: Invocation, program: str, point: str, name: str) -> None
         link = target.attach(program, point, name=name)
     if invocation.format == "table":
         how = f" ({link.method})" if link.method else ""
-        click.echo(f"attached {link.name}{how}")
+        invocation.say(f"attached {link.name}{how}")
     else:
         invocation.output.record(own_link_row(link))

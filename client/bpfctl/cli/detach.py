@@ -17,4 +17,4 @@ def command(invocation: Invocation, links: tuple[str, ...]) -> None:
     with invocation.connect() as target:
         for link in links:
             gone = target.detach(int(link) if link.isdecimal() else link)
-            click.echo(f"detached {gone.name}")
+            invocation.say(f"detached {gone.name}")

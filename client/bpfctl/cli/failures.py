@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 
 from bpfctl import errors
+from bpfctl.output import printable
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -55,10 +56,12 @@ def show(error: Exception, *, verbose: bool = False) -> int:
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, Refused):
-        print(explain(error, verbose=verbose), file=sys.stderr)
+        print(printable(explain(error, verbose=verbose), keep="\n\t"), file=sys.stderr)
         return EXIT_CODES[errors.VerifierRejected]
     text, code = describe(error)
-    print(f"bpfctl: error: {text}", file=sys.stderr)
+    # The words of a compiler have lines; an error of ours is one.
+    lines = "" if isinstance(error, errors.BpfctlError) else "\n\t"
+    print(f"bpfctl: error: {printable(text, keep=lines)}", file=sys.stderr)
     if verbose and code == EXIT_ERROR and not isinstance(error, errors.BpfctlError):
         traceback.print_exception(error, file=sys.stderr)
     return code
@@ -107,7 +110,8 @@ def _usage(error: click.ClickException) -> int:
             hint = f"; see `{error.ctx.command_path} --help`"
         else:
             hint = ""
-        print(f"bpfctl: error: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+        text = f"{error.format_message().rstrip('.')}{hint}"
     else:
-        print(f"bpfctl: error: {error.format_message()}", file=sys.stderr)
+        text = error.format_message()
+    print(f"bpfctl: error: {printable(text)}", file=sys.stderr)
     return EXIT_USAGE

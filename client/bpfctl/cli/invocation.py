@@ -47,12 +47,16 @@ class Invocation:
 
     def say(self, text: str) -> None:
         """A line for people; goes to standard error when the output is for programs."""
-        click.echo(text, err=self.format != "table")
+        from bpfctl.output import printable
+
+        click.echo(printable(text), err=self.format != "table")
 
     def warn(self, text: str) -> None:
         """A line on standard error."""
+        from bpfctl.output import printable
+
         sys.stdout.flush()
-        click.echo(f"bpfctl: {text}", err=True)
+        click.echo(f"bpfctl: {printable(text)}", err=True)
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

@@ -68,14 +68,14 @@ def command(
         if invocation.format != "table":
             invocation.output.record(object_row(loaded.message))
             return
-        click.echo(f"loaded {loaded.name}")
+        invocation.say(f"loaded {loaded.name}")
         for program in loaded.message.programs:
-            click.echo(f"  program {program.name} (id {program.id}, {program.section})")
+            invocation.say(f"  program {program.name} (id {program.id}, {program.section})")
         for entry in loaded.message.maps:
-            click.echo(f"  map {entry.name} (id {entry.id}{', reused' * entry.reused})")
+            invocation.say(f"  map {entry.name} (id {entry.id}{', reused' * entry.reused})")
         if left_out := _left_out(made.elf, {item.name for item in loaded.message.programs}):
             names = ", ".join(left_out)
-            click.echo(f"  not loaded, as their sections say: {names} (see --program)")
+            invocation.say(f"  not loaded, as their sections say: {names} (see --program)")
 
 
 def _left_out(elf: bytes, loaded: set[str]) -> list[str]:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
 import click
 
+from bpfctl.cli import interrupt
 from bpfctl.cli.invocation import Invocation, pass_invocation
 from bpfctl.cli.lazy import Entry, LazyGroup
 
@@ -75,11 +74,27 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line (None: of this process) and exit."""
     # gRPC's own log lines would stand between ours; what failed is in the errors.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+    interrupt.install()
     if "_BPFCTL_COMPLETE" in os.environ:
         root.main(arguments, prog_name="bpfctl")
-    sys.exit(run(arguments))
+    try:
+        code: object = run(arguments)
+    except SystemExit as error:
+        code = error.code
+    _leave(code if isinstance(code, int) else 1)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process without Python's own way down: there gRPC's objects are freed after
+    its threads were stopped wherever they were, and wait for locks that those hold."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            code = 141
+        except (OSError, ValueError):
+            code = code or 1
+    os._exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -105,8 +120,3 @@ def run(arguments: list[str] | None = None) -> int:
 
         return show(error, verbose=invocation.verbose)
     return 0
-
-
-def _terminate(number: int, _: FrameType | None) -> None:
-    """SIGTERM and SIGHUP end a command as an exception does: it cleans up behind itself."""
-    raise SystemExit(128 + number)

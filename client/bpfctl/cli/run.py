@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from bpfctl.sessions import Session
     from bpfctl.target import Target
 
+_SAME = 100
+"""Objects of one file that may run at the same time."""
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -145,16 +148,23 @@ def command(
 def _load(
     target: Target, session: Session, made: Source, wishes: Wishes, settings: SettingTexts
 ) -> LoadedObject:
+    """Load under the name that was asked for, or one like the file's that is free."""
     from bpfctl.cli.failures import with_object
-    from bpfctl.cli.source import load_settings
+    from bpfctl.cli.source import MAX_NAME, load_settings
+    from bpfctl.errors import InvalidArgument
 
+    chosen = load_settings(made, settings)
+    base = made.name[: MAX_NAME - 3]
+    names = [wishes.name] if wishes.name else [base, *(f"{base}-{n}" for n in range(2, _SAME))]
     with with_object(made.elf):
-        return target.load(
-            made.elf,
-            wishes.name or made.name,
-            session=session,
-            settings=load_settings(made, settings),
-        )
+        for name in names[:-1]:
+            try:
+                return target.load(made.elf, name, session=session, settings=chosen)
+            except InvalidArgument as error:
+                # Someone runs the same file, or has loaded it.
+                if error.field != "name":
+                    raise
+        return target.load(made.elf, names[-1], session=session, settings=chosen)
 
 
 def _attach(
@@ -202,9 +212,9 @@ def _show(
     from bpfctl.cli.show_maps import show_maps
 
     until = time.monotonic() + wishes.duration if wishes.duration else None
-    rings = [] if wishes.no_events else list(_rings(loaded, made, wishes))
     try:
         with contextlib.ExitStack() as closing:
+            rings = [] if wishes.no_events else list(_rings(loaded, made, wishes))
             if rings:
                 from bpfctl.cli.show_events import EventWriter
 

@@ -18,4 +18,4 @@ def command(invocation: Invocation, names: tuple[str, ...]) -> None:
         for name in names:
             links = target.unload(name)
             detached = f", detached {', '.join(links)}" if links else ""
-            click.echo(f"unloaded {name}{detached}")
+            invocation.say(f"unloaded {name}{detached}")
