@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import mmap
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bpfd.errors import InvalidArgument, KernelError, NotSupported
+from bpfd.errors import InvalidArgument, KernelError, NotSupported, VerifierRejected
 from bpfd.kernel import rejection
 from bpfd.kernel.info import map_info, prog_info
 from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library
@@ -25,6 +26,9 @@ from bpfd.kernel.load_options import (
     ProgramLog,
     never,
 )
+
+_INSTRUCTIONS = 3
+"""Verifier log levels that write what was verified (BPF_LOG_LEVEL of bpf_verifier.h)."""
 
 
 class _Log:
@@ -50,6 +54,16 @@ def load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel = never)
     Raises InvalidArgument, VerifierRejected, NotSupported, PermissionMissing, KernelError;
     `Cancelled` when the caller has gone away.
     """
+    try:
+        return _load(name, elf, options, cancelled)
+    except VerifierRejected:
+        if not options.log_level or options.log_level & _INSTRUCTIONS:
+            raise
+    # Statistics alone do not say at which instruction; without a level libbpf asks again.
+    return _load(name, elf, dataclasses.replace(options, log_level=0), cancelled)
+
+
+def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loaded:
     with ExitStack() as stack, Messages() as lines:
         handle = _open(name, elf, options, stack, lines)
         logs = _configure(handle, options, stack)
@@ -83,7 +97,7 @@ def program_names(name: str, elf: bytes) -> list[str]:
         handle = _open(name, elf, LoadOptions(), stack, lines)
         lib = library()
         return [
-            lib.bpf_program__name(program).decode()
+            _text(lib.bpf_program__name(program))
             for program in _programs(handle)
             if lib.bpf_program__autoload(program)
         ]
@@ -115,6 +129,11 @@ def _open(
     return pointer
 
 
+def _text(name: bytes | None) -> str:
+    """A name of the object's; what is not UTF-8 is replaced, in a damaged object."""
+    return (name or b"").decode(errors="replace")
+
+
 def _programs(handle: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
     item = library().bpf_object__next_program(handle, None)
     while item:
@@ -132,16 +151,16 @@ def _maps(handle: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
 def _map_name(item: ctypes.c_void_p) -> str:
     """Full name; maps of variables by their section (libbpf puts the object's before it)."""
     lib = library()
-    name: str = lib.bpf_map__name(item).decode()
+    name: str = _text(lib.bpf_map__name(item))
     return name[name.find(".") :] if lib.bpf_map__is_internal(item) and "." in name else name
 
 
 def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
     lib = library()
     return {
-        lib.bpf_program__name(item).decode(): (
+        _text(lib.bpf_program__name(item)): (
             lib.bpf_program__type(item),
-            (lib.bpf_program__section_name(item) or b"").decode(),
+            _text(lib.bpf_program__section_name(item)),
         )
         for item in _programs(handle)
     }
@@ -167,7 +186,7 @@ def _attach_types(handle: ctypes.c_void_p) -> dict[str, tuple[int, int]]:
     """(program type, expected attach type) of the programs that will be loaded."""
     lib = library()
     return {
-        lib.bpf_program__name(item).decode(): (
+        _text(lib.bpf_program__name(item)): (
             lib.bpf_program__type(item),
             lib.bpf_program__expected_attach_type(item),
         )
@@ -180,7 +199,7 @@ def _configure(
     handle: ctypes.c_void_p, options: LoadOptions, stack: ExitStack
 ) -> dict[str, _Log]:
     lib = library()
-    programs = {lib.bpf_program__name(item).decode(): item for item in _programs(handle)}
+    programs = {_text(lib.bpf_program__name(item)): item for item in _programs(handle)}
     maps = {_map_name(item): item for item in _maps(handle)}
     _known("options.programs", "program", options.programs, programs)
     _known("options.maps", "map", options.maps, maps)
@@ -327,8 +346,8 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
             fd = lib.bpf_program__fd(item)
             if fd < 0 or not lib.bpf_program__autoload(item):
                 continue
-            name = lib.bpf_program__name(item).decode()
-            section = (lib.bpf_program__section_name(item) or b"").decode()
+            name = _text(lib.bpf_program__name(item))
+            section = _text(lib.bpf_program__section_name(item))
             attach_type = lib.bpf_program__expected_attach_type(item)
             loaded.programs[name] = LoadedProgram(
                 name,

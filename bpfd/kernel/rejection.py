@@ -27,6 +27,9 @@ _SECTION = re.compile(
 _TARGET = re.compile(r"prog '([^']+)': failed to find kernel BTF type ID of '([^']+)'")
 _EXTERN = re.compile(r"extern \((func|var) ksym\) '([^']+)': not found in kernel")
 _REPLACES = re.compile(r"prog '([^']+)': attach program FD is not set")
+_KERNEL_NAME = re.compile(r"[A-Za-z0-9_.]*")
+_KERNEL_NAME_BYTES = 15
+_RENAME = "a name has letters, digits, '_' and '.' for the kernel; rename it in the source"
 _FAILED_OBJECT = "libbpf: failed to load object"
 _STATISTICS = ("processed ", "verification time", "stack depth", "mark_precise")
 
@@ -156,6 +159,8 @@ def program_refused(error: int, program: str, log: str, program_type: int) -> Bp
         return PermissionMissing(
             "CAP_BPF with CAP_PERFMON or CAP_NET_ADMIN", action=f"loading program {program}"
         )
+    if error == errno.EINVAL and not _KERNEL_NAME.fullmatch(program[:_KERNEL_NAME_BYTES]):
+        return InvalidArgument("elf", f"program {program!r}: {_RENAME}")
     if error == errno.EINVAL:
         return NotSupported(
             f"the type or flags of program {program}",
@@ -176,6 +181,8 @@ def map_refused(error: int, name: str, definition: MapDefinition | None = None) 
         return KernelError(
             f"creating map {name}", error, hint="too large for this target; lower max_entries"
         )
+    if error == errno.EINVAL and not _KERNEL_NAME.fullmatch(name[:_KERNEL_NAME_BYTES]):
+        return InvalidArgument("elf", f"map {name!r}: {_RENAME}")
     if error == errno.EINVAL:
         why = _lacks(name, definition) if definition is not None else ""
         return InvalidArgument(
