@@ -11,6 +11,8 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Literal, TextIO
 
+from bpfctl.printable import printable
+
 Format = Literal["table", "json", "jsonl", "yaml", "csv"]
 FORMATS: tuple[Format, ...] = ("table", "json", "jsonl", "yaml", "csv")
 
@@ -147,21 +149,6 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(_inner(item) for item in value)
     return printable(str(value))
-
-
-def printable(text: str, keep: str = "") -> str:
-    """`text` with control characters as escapes: a name must not steer a terminal.
-
-    Those in `keep` stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        each
-        if each.isprintable() or each in keep
-        else each.encode("unicode_escape").decode("ascii")
-        for each in text
-    )
 
 
 def _inner(value: Any) -> str:

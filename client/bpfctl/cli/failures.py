@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import click
 
 from bpfctl import errors
-from bpfctl.output import printable
+from bpfctl.printable import printable
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from bpfctl.printable import printable
+
 if TYPE_CHECKING:
     from bpfctl.output import Format, Output
     from bpfctl.target import Target
@@ -47,14 +49,10 @@ class Invocation:
 
     def say(self, text: str) -> None:
         """A line for people; goes to standard error when the output is for programs."""
-        from bpfctl.output import printable
-
         click.echo(printable(text), err=self.format != "table")
 
     def warn(self, text: str) -> None:
         """A line on standard error."""
-        from bpfctl.output import printable
-
         sys.stdout.flush()
         click.echo(f"bpfctl: {printable(text)}", err=True)
 

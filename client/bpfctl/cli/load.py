@@ -9,6 +9,7 @@ import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.source import BuildSettings, SettingTexts, build_options, setting_options
+from bpfctl.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +95,8 @@ def _left_out(elf: bytes, loaded: set[str]) -> list[str]:
 def _show_logs(logs: Iterable[objects_pb2.ProgramLog]) -> None:
     for log in logs:
         if log.log:
-            click.echo(f"--- verifier log of {log.program}\n{log.log.rstrip()}", err=True)
+            text = f"--- verifier log of {log.program}\n{log.log.rstrip()}"
+            click.echo(printable(text, keep="\n\t"), err=True)
 
 
 def _verify(invocation: Invocation, target: Target, made: Source, texts: SettingTexts) -> None:
