@@ -228,10 +228,11 @@ def _build(
 
 
 def _read_object(path: Path) -> bytes:
-    from bpfctl.elf import InvalidObject, ObjectFile
+    from bpfctl.elf import DEFAULT_LIMIT, InvalidObject, ObjectFile, check_size
 
-    data = path.read_bytes()
     try:
+        check_size(path.stat().st_size, DEFAULT_LIMIT)
+        data = path.read_bytes()
         ObjectFile.parse(data)
     except InvalidObject as error:
         raise InvalidArgument(str(path), str(error)) from None

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from . import container
-from .container import InvalidObject
+from .container import InvalidObject, check_size
 
 if TYPE_CHECKING:
     from .debug import CoreRelocation, Line, TypeInfo
@@ -23,6 +23,7 @@ __all__ = [
     "Map",
     "ObjectFile",
     "Variable",
+    "check_size",
 ]
 
 DEFAULT_LIMIT = 64 << 20

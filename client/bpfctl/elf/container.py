@@ -81,12 +81,17 @@ def read(data: bytes, limit: int) -> Container:
         raise InvalidObject(f"the ELF file is damaged ({said}): build it again") from None
 
 
-def _check_header(data: bytes, limit: int) -> None:
-    if len(data) > limit:
+def check_size(size: int, limit: int) -> None:
+    """Raise InvalidObject for an object of more than `limit` bytes."""
+    if size > limit:
         raise InvalidObject(
-            f"the object has {_bytes(len(data))} and {_bytes(limit)} are allowed: strip its"
+            f"the object has {_bytes(size)} and {_bytes(limit)} are allowed: strip its"
             " DWARF with `llvm-strip -g`, or make large global arrays into maps"
         )
+
+
+def _check_header(data: bytes, limit: int) -> None:
+    check_size(len(data), limit)
     if data[:4] != b"\x7fELF":
         if not data:
             raise InvalidObject("the file is empty: build it again")
