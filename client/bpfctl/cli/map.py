@@ -20,6 +20,9 @@ COLUMNS = ("id", "type", "name", "bytes_key", "bytes_value", "max_entries", "obj
 
 _MAP = "MAP is OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."
 
+_NUMBERS = {"ignore_unknown_options": True}
+"""So that -5 is a key or a value."""
+
 
 @click.group(
     cls=LazyGroup,
@@ -126,7 +129,7 @@ def _columns(name: str, codec: Codec, value: Any) -> dict[str, Any]:
     return {name: value}
 
 
-@click.command(epilog=_MAP)
+@click.command(epilog=_MAP, context_settings=_NUMBERS)
 @click.argument("name", metavar="MAP")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @per_cpu_option
@@ -160,7 +163,7 @@ def _print_value(entry: Map, value: Any) -> None:
         click.echo(entry.value.format(value))
 
 
-@click.command("set", epilog=_MAP)
+@click.command("set", epilog=_MAP, context_settings=_NUMBERS)
 @click.argument("name", metavar="MAP")
 @click.argument("key", required=False)
 @click.argument("value", required=False)
@@ -222,7 +225,7 @@ def _entries(file: Iterable[str]) -> Iterator[tuple[object, object]]:
             ) from None
 
 
-@click.command(epilog=_MAP)
+@click.command(epilog=_MAP, context_settings=_NUMBERS)
 @click.argument("name", metavar="MAP")
 @click.argument("keys", metavar="[KEY...]", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every entry.")
