@@ -74,7 +74,10 @@ class Links:
         with self._registry.program(request.program) as (program, owner):
             inspect(program)
             session = self._lifetime(request, owner)
-            with self._registry.reserve_link(request.name, owner, program.name) as name:
+            with (
+                self._registry.reserve_link(request.name, owner, program.name) as name,
+                self._registry.staying(owner),
+            ):
                 attachment = self._attach(name, session, program, request.point)
                 try:
                     if cancelled():
@@ -260,20 +263,19 @@ class Links:
 
     def remove(self, link: HeldLink) -> None:
         """Unpins and detaches; a second call does nothing."""
-        with link.lock:
-            with self._registry.lock:
-                if self._registry.links.get(link.name) is not link:
-                    return
-                del self._registry.links[link.name]
-            if link.session is None:
+        with link.lock, self._registry.leaving(link) as there:
+            if there and link.session is None:
                 self._store.remove_link(link.owner, link.name)
-            self._close(link.name, link.attachment)
+            if there:
+                self._close(link.name, link.attachment)
 
     def _close(self, name: str, attachment: Attachment) -> None:
         try:
             attachment.close()
         except BpfdError:
+            # The journal stays, so that the next daemon tries again.
             _log.exception("detaching %s", name)
+            return
         if attachment.journal is not None:
             self._journal.remove(name)
 

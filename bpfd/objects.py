@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 from bpfd import adoption, load_request, spec, verifier_log, verifying, work
 from bpfd.attach.attachment import Program
-from bpfd.errors import InvalidArgument, KernelError
+from bpfd.errors import InvalidArgument, KernelError, LeaseExpired
 from bpfd.kernel import elf_object
 from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import (
@@ -199,11 +199,19 @@ class Objects:
         self, old: HeldObject, loaded: Loaded, cancelled: Cancel
     ) -> objects_pb2.LoadResponse:
         """Moves the links to the new programs, then drops the old version."""
+        with old.lock:
+            return self._put_in_place_locked(old, loaded, cancelled)
+
+    def _put_in_place_locked(
+        self, old: HeldObject, loaded: Loaded, cancelled: Cancel
+    ) -> objects_pb2.LoadResponse:
         moved = []
         before = old.loaded
         try:
             if cancelled():
                 raise Cancelled
+            if self.registry.objects.get(old.name) is not old:
+                raise LeaseExpired(old.session or "")
             if old.session is None:
                 self._stage(old.name, loaded)
             for link in self.registry.links_of(old.name):
@@ -256,6 +264,10 @@ class Objects:
             self.unload(response.object.name)
 
     def _drop(self, held: HeldObject) -> None:
+        with held.lock:
+            self._drop_locked(held)
+
+    def _drop_locked(self, held: HeldObject) -> None:
         for link in reversed(self.registry.links_of(held.name)):
             self.links.remove(link)
         with self.registry.lock:
@@ -347,7 +359,9 @@ def _labelled(loaded: Loaded, options: LoadOptions) -> Loaded:
 
 
 def _program(loaded: Loaded, name: str) -> Program:
-    found = loaded.programs[name]
+    found = loaded.programs.get(name)
+    if found is None:
+        raise InvalidArgument("source", f"a link runs program {name}, which it does not have")
     return Program(found.fd, found.id, found.name, found.type, found.expected_attach_type)
 
 

@@ -118,6 +118,18 @@ class Registry:
                 raise NotFound("object", name, near, "`bpfctl object list` shows what there is")
             return found
 
+    @contextmanager
+    def staying(self, name: str) -> Iterator[None]:
+        """An object is neither replaced nor dropped meanwhile; "": none. Raises NotFound."""
+        if not name:
+            yield
+            return
+        held = self.object(name)
+        with held.lock:
+            if self.object(name) is not held:
+                raise NotFound("object", name, hint="it was unloaded just now")
+            yield
+
     def link(self, name: str) -> HeldLink:
         """A link by name. Raises NotFound."""
         with self.lock:
@@ -146,6 +158,21 @@ class Registry:
         finally:
             with self.lock:
                 self._reserved_links.discard(name)
+
+    @contextmanager
+    def leaving(self, link: HeldLink) -> Iterator[bool]:
+        """Forgets a link; its name is free when the `with` ends. False: it was not there."""
+        with self.lock:
+            there = self.links.get(link.name) is link
+            if there:
+                del self.links[link.name]
+                self._reserved_links.add(link.name)
+        try:
+            yield there
+        finally:
+            with self.lock:
+                if there:
+                    self._reserved_links.discard(link.name)
 
     def _link_name(self, wanted: str, owner: str, program: str) -> str:
         taken = self.links.keys() | self._reserved_links

@@ -17,6 +17,7 @@ attach points, times, sections.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 
@@ -26,13 +27,7 @@ from bpfd.kernel import bpffs, files
 from bpfd.kernel.load_options import Loaded
 from bpfd.v1 import objects_pb2
 
-
-@dataclass
-class FoundLink:
-    """A pinned link: its name and file descriptors."""
-
-    name: str
-    fds: list[int]
+_log = logging.getLogger("bpfd.store")
 
 
 @dataclass
@@ -215,8 +210,15 @@ class Store:
         return found
 
     def note(self, note: objects_pb2.Object) -> None:
-        """Keeps what the kernel does not; written whole or not at all."""
-        files.write_atomic(self._note(note.name), note.SerializeToString())
+        """Keeps what the kernel does not; written whole or not at all.
+
+        Where it cannot be written (a full disk), the object works all the same and is
+        adopted by what the kernel says.
+        """
+        try:
+            files.write_atomic(self._note(note.name), note.SerializeToString())
+        except OSError as error:
+            _log.warning("no note of object %s: %s", note.name, error)
 
     def _note(self, name: str) -> str:
         return f"{self._notes}/{bpffs.encode(name)}.pb"

@@ -86,6 +86,8 @@ def open_failed(error: int, lines: list[str]) -> BpfdError:
     why = _tail(lines) or "libbpf does not understand this ELF file"
     if "legacy map definitions" in why:
         why += '; declare maps in SEC(".maps") with BTF (libbpf 1.0 dropped the old form)'
+    if "BTF is required" in why:
+        why = "its maps are declared by BTF, which it lacks: compile it with -g, keep .BTF"
     if error == errno.ENOMEM:
         return KernelError("opening the object", error)
     return InvalidArgument("elf", why)
