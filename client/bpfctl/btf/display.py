@@ -216,14 +216,14 @@ class _Builder:
                 node = self.node(entry.variable, "", "", depth + 1)
                 fields.append(Field(variable.name, node, entry.offset))
         size = max([base.size, *(field.offset + field.node.size for field in fields)])
-        return StructNode(base.name, size, fields)
+        return StructNode(base.name, size, _with_names_of_their_own(fields))
 
     def _composite(self, base: kinds.Composite, title: str, depth: int) -> Node:
         if not self.plain and (base.name, base.size) == ("in_addr", 4):
             return BytesLeaf(Ipv4(title, 4))
         if not self.plain and (base.name, base.size) == ("in6_addr", 16):
             return BytesLeaf(Ipv6(title, 16))
-        fields = list(self._members(base, 0, depth))
+        fields = _with_names_of_their_own(list(self._members(base, 0, depth)))
         node = StructNode(title, base.size, fields)
         for field in fields:
             # A damaged BTF may say so; reading would run over the end of the value.
@@ -278,6 +278,25 @@ class _Builder:
         else:
             role = Number(title, bits, inner.signed, self.order)
         return BitsLeaf(title, shift, bits, self.order, role)
+
+
+def _with_names_of_their_own(fields: list[Field]) -> list[Field]:
+    """Static variables of several files that were linked into one object may be called the
+    same: the second is "name.2", as compilers tell variables of functions apart."""
+    names = [field.name for field in fields]
+    if len(set(names)) == len(names):
+        return fields
+    taken = set(names)
+    seen: set[str] = set()
+    found = []
+    for field in fields:
+        name, number = field.name, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{field.name}.{number}"
+        seen.add(name)
+        found.append(Field(name, field.node, field.offset))
+    return found
 
 
 def _integer_tag(title: str, base: kinds.Int, tag: str) -> IntegerRole | None:

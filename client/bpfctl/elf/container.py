@@ -134,6 +134,11 @@ def _read(elf: Any, data: bytes) -> Container:
     if start + entry * count > len(data):
         raise _truncated(start + entry * count, len(data))
     sections = tuple(_section(elf.get_section(index), index, data) for index in range(count))
+    if not any(section.type == "SHT_SYMTAB" for section in sections):
+        raise InvalidObject(
+            "the object has no symbol table, so that no program of it can be found: strip"
+            " no more than its DWARF, with `llvm-strip -g`"
+        )
     symbols: list[Symbol | None] = []
     externs: list[str] = []
     for index, section in enumerate(sections):

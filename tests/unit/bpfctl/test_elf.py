@@ -193,6 +193,16 @@ def test_nothing_to_load(tmp_path: Path) -> None:
         ObjectFile.parse(compile_source(tmp_path, old))
 
 
+def test_a_stripped_symbol_table_is_said(sample: bytes) -> None:
+    data = bytearray(sample)
+    start, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
+    for at in range(start, start + 64 * count, 64):
+        if struct.unpack_from("<I", data, at + 4)[0] == 2:  # SHT_SYMTAB
+            struct.pack_into("<I", data, at + 4, 1)  # SHT_PROGBITS
+    with pytest.raises(InvalidObject, match=r"no symbol table.*llvm-strip -g"):
+        ObjectFile.parse(bytes(data))
+
+
 def test_what_is_not_an_object() -> None:
     with pytest.raises(InvalidObject, match="empty"):
         ObjectFile.parse(b"")

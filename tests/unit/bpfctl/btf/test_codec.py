@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from bpfctl.btf import Btf, BtfValueError, Codec
+from bpfctl.btf import Btf, BtfValueError, Codec, array
 from bpfctl.btf.kinds import IntEncoding
 from bpfctl.btf.parse import ByteOrder
 from hypothesis import given, settings
@@ -310,3 +310,18 @@ def test_static_variables_of_functions_are_typed_by_their_dotted_names() -> None
     assert coder.parse("count.b=2 count.a=1 other.last.b=6")[:8] == raw[:8]
     with pytest.raises(BtfValueError, match="no such field"):
         coder.parse("other.first=1")
+
+
+def test_variables_of_one_name_are_told_apart() -> None:
+    blob = Blob()
+    number = blob.integer("unsigned int", 4)
+    names = ["seen", "seen", "seen.2", "other", "seen"]
+    variables = [blob.variable(name, number, 0) for name in names]
+    section = blob.section(".bss", 20, [(each, 4 * at, 4) for at, each in enumerate(variables)])
+    coder = Codec(blob.btf(), section)
+    raw = struct.pack("<5I", 1, 2, 3, 4, 5)
+    value = coder.decode(raw)
+    assert value == {"seen": 1, "seen.3": 2, "seen.2": 3, "other": 4, "seen.4": 5}
+    assert coder.encode(value) == raw
+    assert coder.parse(coder.format(value)) == raw
+    assert array.rows(array.from_bytes(raw + raw, coder), coder) == [value, value]

@@ -83,7 +83,7 @@ def test_the_process_ends_though_a_destructor_would_wait_for_ever() -> None:
         "class Stuck:\n"
         "    def __del__(self):\n"
         "        threading.Event().wait()\n"
-        "sys.stuck = Stuck()\n"
+        "stuck = Stuck()\n"
         "root.main(['--version'])\n"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, timeout=60)

@@ -87,6 +87,9 @@ def test_what_cannot_be_opened() -> None:
     error = rejection.open_failed(errno.EOPNOTSUPP, lines)
     assert isinstance(error, InvalidArgument)
     assert '".maps"' in error.why
+    assert "elf: elf" not in str(error)
+    lines = ["libbpf: BTF is required, but is missing or corrupted."]
+    assert "compile it with -g" in str(rejection.open_failed(errno.ENOENT, lines))
     assert isinstance(rejection.open_failed(errno.ENOMEM, []), KernelError)
 
 
