@@ -170,7 +170,7 @@ def _print_value(entry: Map, value: Any) -> None:
 @click.option(
     "--from",
     "file",
-    type=click.File("r"),
+    type=click.File("r", encoding="utf-8", errors="replace"),
     help="Entries as `map dump -o jsonl` writes them, one a line; - is standard input.",
 )
 @click.option("--create", is_flag=True, help="Refuse a key that exists.")
