@@ -184,7 +184,11 @@ class Links:
     ) -> links_pb2.UpdateLinkResponse:
         """Exchanges the program of a link; the link then belongs to that program's object."""
         link = self._registry.link(request.name)
-        with self._registry.program(request.program) as (program, owner), link.lock:
+        with (
+            self._registry.program(request.program) as (program, owner),
+            self._registry.staying(link.owner, owner),
+            link.lock,
+        ):
             inspect(program)
             if request.expected_program_id not in (0, link.program_id):
                 raise InvalidArgument(
@@ -257,7 +261,8 @@ class Links:
         else:
             link = self._registry.link(request.name)
         inspect({link.program: (min(link.attachment.hook.types), 0)})
-        self.remove(link)
+        with self._registry.staying(link.owner):
+            self.remove(link)
         self._note(link.owner)
         return link.message()
 

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bpfd.attach.attachment import Attachment, Program
@@ -119,15 +119,14 @@ class Registry:
             return found
 
     @contextmanager
-    def staying(self, name: str) -> Iterator[None]:
-        """An object is neither replaced nor dropped meanwhile; "": none. Raises NotFound."""
-        if not name:
-            yield
-            return
-        held = self.object(name)
-        with held.lock:
-            if self.object(name) is not held:
-                raise NotFound("object", name, hint="it was unloaded just now")
+    def staying(self, *names: str) -> Iterator[None]:
+        """Objects are neither replaced nor dropped meanwhile; "" is none. Raises NotFound."""
+        with ExitStack() as stack:
+            for name in sorted(set(names) - {""}):  # in one order, against deadlocks
+                held = self.object(name)
+                stack.enter_context(held.lock)
+                if self.object(name) is not held:
+                    raise NotFound("object", name, hint="it was unloaded just now")
             yield
 
     def link(self, name: str) -> HeldLink:
