@@ -17,6 +17,7 @@ from typing import Any
 from bpfctl.config import LocalTarget
 from bpfctl.target import Target
 
+from tests.clang import CLANG
 from tests.kernel.conftest import RunningDaemon
 
 HERE = Path(__file__).parent
@@ -50,14 +51,12 @@ def connect(running: RunningDaemon) -> Target:
 
 def build_bpf(name: str) -> bytes:
     """tests/bench/NAME.bpf.c as an object. Raises Missing without clang."""
-    names = ("clang-19", "clang-18", "clang-17", "clang-16", "clang")
-    clang = next((path for each in names if (path := shutil.which(each))), "")
-    if not clang:
+    if not CLANG:
         raise Missing("there is no clang")
     BUILD.mkdir(parents=True, exist_ok=True)
     target = BUILD / f"{name}.bpf.o"
     include = f"/usr/include/{os.uname().machine}-linux-gnu"
-    command = [clang, "-g", "-O2", "-target", "bpf", "-I", include]
+    command = [CLANG, "-g", "-O2", "-target", "bpf", "-I", include]
     subprocess.run([*command, "-c", HERE / f"{name}.bpf.c", "-o", target], check=True)
     return target.read_bytes()
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.clang import CLANG
+
 PROGRAMS = Path(__file__).parent / "programs"
 
 
-@functools.cache
 def clang() -> str:
     """Path of a clang that knows BPF; empty: there is none."""
-    names = ("clang-19", "clang-18", "clang-17", "clang-16", "clang")
-    return next((path for name in names if (path := shutil.which(name))), "")
+    return CLANG
 
 
 @functools.cache

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import shutil
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -23,8 +19,9 @@ from bpfd.kernel import cgroup, elf_object, info, netns, syscall
 from bpfd.kernel.constants import Cmd
 from bpfd.kernel.load_options import Loaded, LoadOptions
 from bpfd.v1 import attach_pb2, common_pb2
+from tests.clang import CLANG
+from tests.kernel import clang
 
-SOURCE = Path(__file__).parent / "programs" / "hooks.bpf.c"
 HITS = [
     "xdp",
     "xdp_drop",
@@ -47,23 +44,15 @@ needs_root = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
     pytest.mark.skipif(
-        not any(map(shutil.which, ("clang", "clang-19", "clang-16", "clang-14"))),
+        not CLANG,
         reason="needs clang",
     ),
 ]
 
 
-@functools.cache
 def compiled() -> bytes:
     """The programs as an ELF object."""
-    names = ("clang", "clang-19", "clang-16", "clang-14")
-    clang = next(path for name in names if (path := shutil.which(name)))
-    with tempfile.TemporaryDirectory(prefix="hk-") as folder:
-        target = Path(folder, "hooks.bpf.o")
-        include = f"/usr/include/{os.uname().machine}-linux-gnu"
-        command = [clang, "-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-I", include]
-        subprocess.run([*command, "-c", str(SOURCE), "-o", str(target)], check=True)
-        return target.read_bytes()
+    return clang.compiled("hooks")
 
 
 class Programs:

@@ -14,6 +14,8 @@ from bpfctl import verifier
 from bpfctl.build import TargetFacts, build
 from bpfctl.elf import ObjectFile
 
+from tests.clang import CLANG
+
 BPFTOOL = shutil.which("bpftool", path="/usr/bin:/usr/sbin:/sbin")
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
@@ -21,9 +23,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(BPFTOOL is None, reason="needs bpftool"),
     pytest.mark.skipif(not KERNEL_BTF.exists(), reason="needs a kernel with BTF"),
-    pytest.mark.skipif(
-        not (shutil.which("clang") or shutil.which("clang-16")), reason="needs clang"
-    ),
+    pytest.mark.skipif(not CLANG, reason="needs clang"),
 ]
 
 HEAD = """\

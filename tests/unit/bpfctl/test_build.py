@@ -26,7 +26,8 @@ from bpfctl.compiler.clang import _zig, architecture, find_compiler
 from bpfctl.compiler.strip import strip_dwarf
 from bpfctl.elf import ObjectFile
 
-CLANG = shutil.which("clang") or shutil.which("clang-16")
+from tests.clang import CLANG
+
 ZIG = shutil.which("zig") or _zig()
 
 FACTS = TargetFacts("x86_64", big_endian=False, pointer_bits=64, btf_sha256="")
@@ -51,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    if CLANG is None:
+    if not CLANG:
         pytest.skip("needs clang")
     (tmp_path / "answer.h").write_text(HEADER)
     path = tmp_path / "answer.bpf.c"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from bpfctl.elf import InvalidObject, ObjectFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-CLANG = shutil.which("clang") or shutil.which("clang-16")
-needs_clang = pytest.mark.skipif(CLANG is None, reason="needs clang")
+from tests.clang import CLANG
+
+needs_clang = pytest.mark.skipif(not CLANG, reason="needs clang")
 
 SOURCE = """
 typedef unsigned int __u32;
@@ -80,7 +80,6 @@ def compile_source(folder: Path, source: str, *flags: str) -> bytes:
     path = folder / "sample.bpf.c"
     path.write_text(source)
     out = folder / "sample.o"
-    assert CLANG is not None
     command = [CLANG, "-g", "-O2", "-target", "bpf", *flags, "-c", str(path), "-o", str(out)]
     subprocess.run(command, check=True)
     return out.read_bytes()
@@ -88,7 +87,7 @@ def compile_source(folder: Path, source: str, *flags: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    if CLANG is None:
+    if not CLANG:
         pytest.skip("needs clang")
     return compile_source(tmp_path_factory.mktemp("elf"), SOURCE)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from bpfctl.elf import ObjectFile
 from bpfctl.errors import InvalidArgument
 from bpfctl.event_types import guess, named
 
-CLANG = next(
-    (path for name in ("clang", "clang-16", "clang-19") if (path := shutil.which(name))), ""
-)
+from tests.clang import CLANG
 
 pytestmark = pytest.mark.skipif(not CLANG, reason="needs clang")
 

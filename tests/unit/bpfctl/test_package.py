@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ from bpfctl.package import (
     packages,
 )
 
-CLANG = shutil.which("clang") or shutil.which("clang-16")
+from tests.clang import CLANG
+
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 ROOT = Path(__file__).resolve().parents[3]
 

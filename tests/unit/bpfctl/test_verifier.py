@@ -9,7 +9,6 @@ environment the latter are written anew.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from bpfctl.verifier import Diagnostic, explain, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-CLANG = shutil.which("clang") or shutil.which("clang-16")
+from tests.clang import CLANG
+
 LOGS = Path(__file__).parent / "verifier_logs"
 
 SOURCE = """\
@@ -65,7 +65,7 @@ int moved(struct task *task)
 
 @pytest.fixture(scope="module")
 def obj(tmp_path_factory: pytest.TempPathFactory) -> ObjectFile:
-    if CLANG is None:
+    if not CLANG:
         pytest.skip("needs clang")
     folder = tmp_path_factory.mktemp("verifier")
     (folder / "sample.bpf.c").write_text(SOURCE)

@@ -13,7 +13,8 @@ from bpfctl.build import CompileError, NoKernelTypes, TargetFacts, build
 from bpfctl.elf import ObjectFile
 from bpfctl.vmlinux import dump_header, find_bpftool, header_folder, wrap
 
-CLANG = shutil.which("clang") or shutil.which("clang-16")
+from tests.clang import CLANG
+
 BPFTOOL = shutil.which("bpftool", path="/usr/bin:/usr/sbin:/sbin")
 pytestmark = pytest.mark.skipif(BPFTOOL is None, reason="needs bpftool")
 
@@ -59,7 +60,7 @@ class Kernel:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if CLANG is None:
+    if not CLANG:
         pytest.skip("needs clang")
     monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path / "cache"))
     path = tmp_path / "sample.bpf.c"

@@ -14,17 +14,18 @@ import pytest
 from bpfctl.btf.parse import ByteOrder
 from elftools.elf.elffile import ELFFile
 
+from tests.clang import CLANG
+
 TARGETS: dict[ByteOrder, str] = {"little": "bpfel", "big": "bpfeb"}
 
 
 def compiled(source: str, folder: Path, order: ByteOrder = "little") -> bytes:
     """The ELF object of a C source; the test is skipped where there is no clang."""
-    clang = shutil.which("clang") or shutil.which("clang-16")
-    if clang is None:
+    if not CLANG:
         pytest.skip("needs clang")
     output = folder / f"{order}.o"
     command = [
-        clang,
+        CLANG,
         "-g",
         "-O2",
         "-target",
