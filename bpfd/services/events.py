@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
+
 from bpfd import event_settings, work
 from bpfd.event_settings import Opened, Settings, Target
 from bpfd.events import Reader, Subscriber
@@ -25,6 +27,7 @@ class EventsService(events_pb2_grpc.EventsServicer):
         self._opening = asyncio.Lock()
         self._lines = TraceLines()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = ""
         objects.on_unload.append(self._unloaded)
 
     async def Subscribe(
@@ -39,6 +42,7 @@ class EventsService(events_pb2_grpc.EventsServicer):
                 while (message := await subscriber.next()) is not None:
                     # Encoded already; see bpfd.wire.SERIALIZERS.
                     yield message  # type: ignore[misc]
+                await self._say_why(context)
         finally:
             subscriber.close()
 
@@ -89,10 +93,17 @@ class EventsService(events_pb2_grpc.EventsServicer):
             await context.send_initial_metadata(())
             while (lines := await stream.next()) is not None:
                 yield events_pb2.TracePipeChunk(lines=lines)
+            await self._say_why(context)
         finally:
             stream.close()
 
+    async def _say_why(self, context: Context) -> None:
+        """A stream that ended by itself: its map was unloaded, or it is not the end."""
+        if self._closing:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, self._closing)
+
     async def close(self, reason: str) -> None:
         """Streams end when what is in the rings was delivered."""
+        self._closing = reason
         self._finish(set(self._readers))
         self._lines.finish()
