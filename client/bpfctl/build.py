@@ -200,9 +200,10 @@ class _Job:
                 code, said = self._run(place, headers)
             if code:
                 raise CompileError(said, _hint(said))
+            made = self._with_record_types(place, headers, content)
             timings["compile"] = time.perf_counter() - begin
             begin = time.perf_counter()
-            data = strip_dwarf(Path(place, "out.o").read_bytes())
+            data = strip_dwarf(made)
             files = _dependencies(Path(place, "out.d").read_text(errors="surrogateescape"))
         warnings = said
         if headers and self.facts.pointer_bits == 32:
@@ -222,16 +223,31 @@ class _Job:
         timings["store"] = time.perf_counter() - begin
         return Built(outcome.object, outcome.path, False, warnings, timings)
 
-    def _run(self, place: str, headers: list[str]) -> tuple[int, str]:
+    def _with_record_types(self, place: str, headers: list[str], content: bytes) -> bytes:
+        """The object, with the types of its rings' records in its BTF."""
+        from bpfctl.compiler import record_types
+
+        made = Path(place, "out.o").read_bytes()
+        records = record_types.sent(content.decode(errors="replace"))
+        if not records or _knows(made, records):
+            return made
+        wrapper = Path(place, "records.c")
+        wrapper.write_bytes(record_types.keeper(self.source, content, records))
+        code, _ = self._run(place, headers, str(wrapper), "records")
+        return Path(place, "records.o").read_bytes() if code == 0 else made
+
+    def _run(
+        self, place: str, headers: list[str], source: str = "", name: str = "out"
+    ) -> tuple[int, str]:
         import subprocess
 
-        out = [os.path.join(place, name) for name in ("out.o", "out.d")]
+        out = [os.path.join(place, name + suffix) for suffix in (".o", ".d")]
         command = [
             *self.compiler.command,
             *self.arguments,
             *headers,
             *self.system,
-            *("-MD", "-MF", out[1], "-c", self.source, "-o", out[0]),
+            *("-MD", "-MF", out[1], "-c", source or self.source, "-o", out[0]),
         ]
         try:
             done = subprocess.run(
@@ -247,6 +263,26 @@ class _Job:
         if done.returncode < 0:
             raise BuildError(f"{command[0]} was killed by signal {-done.returncode}")
         return done.returncode, done.stdout
+
+
+def _knows(made: bytes, records: Mapping[str, str]) -> bool:
+    """Whether an object's BTF says of each ring what its records are."""
+    from bpfctl.btf import Btf
+    from bpfctl.elf import InvalidObject, ObjectFile
+    from bpfctl.event_types import guess
+
+    try:
+        raw = ObjectFile.parse(made).btf
+    except InvalidObject:
+        return True
+    if not raw:
+        return True
+    btf = Btf.parse(raw)
+    guesses = {name: guess(btf, name) for name in records}
+    return all(
+        found is not None and btf.type(found).name == records[name]
+        for name, found in guesses.items()
+    )
 
 
 def _read_source(source: str | Path) -> bytes:

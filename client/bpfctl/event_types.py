@@ -39,10 +39,14 @@ def named(btf: Btf, name: str) -> int:
 def guess(btf: Btf, map_name: str, others: int = 0) -> int | None:
     """Type id of the records of a ring buffer, None where nothing speaks for one.
 
-    First counts a struct that is called as the map is ("drops": drop, drop_event, drops_t),
+    First counts what the source itself says, where `bpfctl build` compiled it; then a struct
+    that is called as the map is ("drops": drop, drop_event, drops_t),
     then a variable that only keeps a type in the BTF (`const struct event *unused;`), then
     one called event, where `others`, the number of further rings, is 0.
     """
+    said = _said(btf, map_name)
+    if said is not None:
+        return said
     structs = {entry.name: entry.id for entry in _structs(btf)}
     for name in _names(map_name):
         if name in structs:
@@ -56,6 +60,22 @@ def guess(btf: Btf, map_name: str, others: int = 0) -> int | None:
         if name in structs:
             return structs[name]
     return None
+
+
+def _said(btf: Btf, map_name: str) -> int | None:
+    """The parameter of the function that keeps a ring's type; see compiler.record_types."""
+    from bpfctl.btf import kinds
+    from bpfctl.compiler.record_types import PREFIX
+
+    function = btf.find(PREFIX + map_name, kinds.Kind.FUNC)
+    prototype = btf.type(function.prototype) if isinstance(function, kinds.Function) else None
+    if not isinstance(prototype, kinds.FunctionPrototype) or len(prototype.parameters) != 1:
+        return None
+    pointer = btf.resolve(prototype.parameters[0][1])
+    if not isinstance(pointer, kinds.Reference):
+        return None
+    target = btf.resolve(pointer.target)
+    return target.id if btf.size(target.id) else None
 
 
 def _structs(btf: Btf) -> Iterator[Type]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is stored, or how objects are made, changes."""
 
 OUTCOMES_KEPT = 16
