@@ -114,7 +114,8 @@ def test_links_are_as_bpftool_says(cli: Cli) -> None:
     load(cli)
     cli("attach", "cli/on_enter", "tp_btf")
     (mine,) = [row for row in cli.json("link", "list") if row.get("object") == "cli"]
-    (theirs,) = bpftool("link", "show", "id", str(mine["id"]))
+    # bpftool 7.5 answers `link show id` and exits with 255 all the same.
+    (theirs,) = [row for row in bpftool("link", "show") if row["id"] == mine["id"]]
     assert {name: mine.get(name) for name in theirs} == theirs
     assert (mine["link"], mine["point"], mine["lifetime"]) == (
         "cli/on_enter",
