@@ -24,7 +24,7 @@ from bpfd import work
 from bpfd.daemon import EX_CANTCREAT, Daemon, StartError
 from bpfd.interceptor import Interceptor
 from bpfd.kernel import host
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.security import RULES, Role
 from bpfd.services.deployments import DeploymentsService
 from bpfd.services.events import EventsService

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from bpfd.kernel import holders, host, libbpf, program_dump, syscall
 from bpfd.kernel.constants import Cmd, LinkType
 from bpfd.kernel.info import ProgInfo, fdinfo, link_info, prog_info, prog_map_ids
-from bpfd.registry import Registry
+from bpfd.objects.registry import Registry
 from bpfd.v1 import common_pb2, links_pb2
 
 _FULL_NAME_BYTES = 15

@@ -11,7 +11,7 @@ from bpfd.errors import InvalidArgument, KernelError, NotSupported, PermissionMi
 from bpfd.kernel import program_dump, syscall
 from bpfd.kernel.constants import Cmd, ProgType
 from bpfd.kernel.info import prog_info
-from bpfd.registry import Registry
+from bpfd.objects.registry import Registry
 from bpfd.v1 import programs_pb2
 
 MAX_TEST_DATA = 16 * 1024 * 1024

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from bpfd import event_settings, work
-from bpfd.event_settings import Opened, Settings, Target
-from bpfd.events import Reader, Subscriber
+from bpfd import work
+from bpfd.events import settings as event_settings
+from bpfd.events.fan_out import Reader, Subscriber
+from bpfd.events.settings import Opened, Settings, Target
+from bpfd.events.trace_lines import TraceLines
 from bpfd.interceptor import Context
 from bpfd.kernel.allocator import bulk
-from bpfd.objects import Objects
-from bpfd.trace_lines import TraceLines
+from bpfd.objects.objects import Objects
 from bpfd.v1 import events_pb2, events_pb2_grpc
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from bpfd import listing, work
 from bpfd.interceptor import Context
 from bpfd.kernel.load_options import Cancel
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.services.roles import require_for_program, require_for_types
 from bpfd.v1 import links_pb2, links_pb2_grpc, objects_pb2
 

@@ -7,13 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
-from bpfd import dump, map_listing, map_pins, maps, work
+from bpfd import work
 from bpfd.interceptor import Context
 from bpfd.kernel.allocator import bulk
 from bpfd.kernel.load_options import Cancel, Cancelled
 from bpfd.kernel.map_io import Cancelled as MapCancelled
-from bpfd.map_watch import Watch, interval
-from bpfd.objects import Objects
+from bpfd.maps import dump, entries, listing, pins
+from bpfd.maps.watch import Watch, interval
+from bpfd.objects.objects import Objects
 from bpfd.services.roles import require_for_map, require_for_types
 from bpfd.v1 import common_pb2, maps_pb2, maps_pb2_grpc, objects_pb2
 
@@ -32,13 +33,13 @@ class MapsService(maps_pb2_grpc.MapsServicer):
         self, request: maps_pb2.ListMapsRequest, context: Context
     ) -> maps_pb2.ListMapsResponse:
         types = {int(each) for each in request.types}
-        found = await work.run(map_listing.maps, self._objects, types, request.owners)
+        found = await work.run(listing.maps, self._objects, types, request.owners)
         return maps_pb2.ListMapsResponse(maps=found)
 
     async def Get(
         self, request: maps_pb2.GetMapRequest, context: Context
     ) -> common_pb2.KernelMap:
-        return await work.run(map_listing.one, self._objects, request.map, request.owners)
+        return await work.run(listing.one, self._objects, request.map, request.owners)
 
     async def Create(
         self, request: maps_pb2.CreateMapRequest, context: Context
@@ -58,21 +59,21 @@ class MapsService(maps_pb2_grpc.MapsServicer):
     async def Lookup(
         self, request: maps_pb2.LookupRequest, context: Context
     ) -> maps_pb2.LookupResponse:
-        return await self._run(maps.lookup, request)
+        return await self._run(entries.lookup, request)
 
     async def Update(
         self, request: maps_pb2.UpdateRequest, context: Context
     ) -> maps_pb2.UpdateResponse:
         check = require_for_map(self._objects.registry, "writing")
         await work.run(check, request.map)
-        return await self._run(maps.update, request)
+        return await self._run(entries.update, request)
 
     async def Delete(
         self, request: maps_pb2.DeleteRequest, context: Context
     ) -> maps_pb2.DeleteResponse:
         check = require_for_map(self._objects.registry, "deleting from")
         await work.run(check, request.map)
-        return await self._run(maps.delete, request)
+        return await self._run(entries.delete, request)
 
     async def _run(
         self, function: Callable[[Objects, Request, Cancel], Response], request: Request
@@ -123,13 +124,13 @@ class MapsService(maps_pb2_grpc.MapsServicer):
     async def Pin(
         self, request: maps_pb2.PinMapRequest, context: Context
     ) -> maps_pb2.PinMapResponse:
-        await work.run(map_pins.pin, self._objects, request.map, request.path)
+        await work.run(pins.pin, self._objects, request.map, request.path)
         return maps_pb2.PinMapResponse()
 
     async def Unpin(
         self, request: maps_pb2.UnpinMapRequest, context: Context
     ) -> maps_pb2.UnpinMapResponse:
-        await work.run(map_pins.unpin, request.path)
+        await work.run(pins.unpin, request.path)
         return maps_pb2.UnpinMapResponse()
 
     async def close(self, reason: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from bpfd import work
 from bpfd.interceptor import Context
 from bpfd.kernel.load_options import Cancel
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.services.roles import require_for_types
 from bpfd.v1 import objects_pb2, objects_pb2_grpc
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from bpfd import listing, programs, work
 from bpfd.errors import InvalidArgument
 from bpfd.interceptor import Context
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2, programs_pb2, programs_pb2_grpc
 
 _MIN_INTERVAL_SECONDS = 0.1

@@ -11,7 +11,7 @@ from bpfd.errors import PermissionMissing
 from bpfd.kernel.constants import AttachType, ProgType
 from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import Inspect
-from bpfd.registry import Registry
+from bpfd.objects.registry import Registry
 from bpfd.v1 import common_pb2
 
 TRACING_TYPES = frozenset(

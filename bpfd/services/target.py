@@ -7,18 +7,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 
-from bpfd import (
-    __version__,
-    elf_check,
-    map_check,
-    registry,
-    security,
-    sessions,
-    work,
-)
+from bpfd import __version__, security, sessions, work
 from bpfd.errors import NotFound, NotSupported
 from bpfd.interceptor import Context
 from bpfd.kernel import host, kernel_symbols, libbpf, mounts, processes, tracepoints
+from bpfd.maps import check as map_check
+from bpfd.objects import elf_check, registry
 from bpfd.streams import batched, from_blocking
 from bpfd.v1 import target_pb2, target_pb2_grpc
 

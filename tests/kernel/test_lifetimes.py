@@ -11,7 +11,7 @@ import pytest
 
 from bpfd.kernel import elf_object, syscall
 from bpfd.kernel.load_options import LoadOptions
-from bpfd.store import Store
+from bpfd.objects.store import Store
 from bpfd.v1 import links_pb2, objects_pb2, sessions_pb2
 from tests.kernel.api import PINNED, SWITCHES, Api, eventually, refused
 from tests.kernel.clang import compiled

@@ -14,7 +14,7 @@ from bpfd.errors import PermissionMissing
 from bpfd.kernel import elf_object
 from bpfd.kernel.constants import AttachType, ProgType
 from bpfd.kernel.load_options import LoadOptions, ProgramSetting
-from bpfd.registry import HeldObject, Registry
+from bpfd.objects.registry import HeldObject, Registry
 from bpfd.services import roles
 from bpfd.v1 import common_pb2
 from tests.kernel.clang import compiled

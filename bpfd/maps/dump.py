@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bpfd import map_listing, wire
+from bpfd import wire
 from bpfd.errors import InvalidArgument, LimitExceeded, NotSupported
 from bpfd.kernel import map_io, map_split
 from bpfd.kernel.host import online_cpus
-from bpfd.map_check import KEYLESS, OpenMap, open_map
-from bpfd.objects import Objects
+from bpfd.maps import listing
+from bpfd.maps.check import KEYLESS, OpenMap, open_map
+from bpfd.objects.objects import Objects
 from bpfd.v1 import maps_pb2
 
 CHUNK_BYTES, MAX_CHUNK_BYTES = 1 << 20, 16 << 20
@@ -137,7 +138,7 @@ class Opened:
             found = open_map(self.fd, None)
             member = objects.member_of_map(found.id)
             self.map = open_map(self.fd, member)
-            self.info = map_listing.describe(self.fd, member)
+            self.info = listing.describe(self.fd, member)
             check(self.map)
             self.readers = readers(self.map, chunk_entries(self.map, request.chunk_entries))
             undo.pop_all()

@@ -10,7 +10,7 @@ from bpfd.kernel import bpffs
 from bpfd.kernel.info import fdinfo
 from bpfd.kernel.mounts import mounts
 from bpfd.kernel.syscall import obj_get
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2
 
 _OWN = "/bpfd/"

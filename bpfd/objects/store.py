@@ -27,7 +27,7 @@ from bpfd.kernel import bpffs, files
 from bpfd.kernel.load_options import Loaded
 from bpfd.v1 import objects_pb2
 
-_log = logging.getLogger("bpfd.store")
+_log = logging.getLogger("bpfd.objects.store")
 
 
 @dataclass

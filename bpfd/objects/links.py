@@ -22,12 +22,12 @@ from bpfd.errors import (
 )
 from bpfd.kernel.info import link_info
 from bpfd.kernel.load_options import Cancel, Cancelled, Inspect
-from bpfd.registry import HeldLink, Registry
+from bpfd.objects.registry import HeldLink, Registry
+from bpfd.objects.store import Journal, Store
 from bpfd.sessions import Sessions
-from bpfd.store import Journal, Store
 from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
 
-_log = logging.getLogger("bpfd.links")
+_log = logging.getLogger("bpfd.objects.links")
 
 
 def session_of(lifetime: common_pb2.Lifetime, sessions: Sessions) -> str | None:

@@ -13,7 +13,7 @@ from bpfd.kernel.constants import Cmd
 from bpfd.kernel.cpus import percpu_stride, possible_count
 from bpfd.kernel.info import MapInfo, fdinfo, map_info
 from bpfd.listing import each_fd
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from bpfd import spec
 from bpfd.errors import InvalidArgument
 from bpfd.kernel.load_options import Constant, LoadOptions, MapSetting
+from bpfd.objects import spec
 from bpfd.v1 import objects_pb2
 
 LOAD = bytes.fromhex("18010000000000000000000008000000")

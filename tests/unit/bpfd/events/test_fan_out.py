@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from bpfctl import wire
 
-from bpfd.events import Reader, Subscriber
+from bpfd.events.fan_out import Reader, Subscriber
 from bpfd.kernel.ring import Taken
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import pytest
 
 from bpfd.errors import InvalidArgument, NotFound
 from bpfd.kernel.load_options import Loaded, LoadedProgram
-from bpfd.registry import HeldObject, Registry
+from bpfd.objects.registry import HeldObject, Registry
 from bpfd.v1 import common_pb2
 
 

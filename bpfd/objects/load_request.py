@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from bpfd.elf_check import check
 from bpfd.errors import InvalidArgument
 from bpfd.kernel.load_options import Constant, LoadOptions, MapSetting, ProgramSetting
-from bpfd.registry import Registry
+from bpfd.objects.elf_check import check
+from bpfd.objects.registry import Registry
 from bpfd.v1 import objects_pb2
 
 MAX_LOG_BYTES = 64 * 1024 * 1024

@@ -7,8 +7,8 @@ import asyncio
 
 import pytest
 
-from bpfd import trace_lines
-from bpfd.trace_lines import TraceLines
+from bpfd.events import trace_lines
+from bpfd.events.trace_lines import TraceLines
 
 
 class FakePipe:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from bpfd import load_request, verifier_log
 from bpfd.errors import VerifierRejected
 from bpfd.kernel import elf_object
 from bpfd.kernel.load_options import Inspect, Loaded, LoadOptions, ProgramLog, ProgramSetting
+from bpfd.objects import load_request, verifier_log
 from bpfd.v1 import objects_pb2
 
 _STATISTICS = 4

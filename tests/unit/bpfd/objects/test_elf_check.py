@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfd.elf_check import MAX_OBJECT_BYTES, check
 from bpfd.errors import InvalidArgument
+from bpfd.objects.elf_check import MAX_OBJECT_BYTES, check
 
 ORDER = "<" if sys.byteorder == "little" else ">"
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound, NotSupported
-from bpfd.events import Source
+from bpfd.events.fan_out import Source
 from bpfd.kernel import host, map_io
 from bpfd.kernel.constants import MapType
 from bpfd.kernel.info import MapInfo, map_info
 from bpfd.kernel.perf_buffer import PerfBuffers
 from bpfd.kernel.ring import Ring
-from bpfd.objects import Objects
+from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2, events_pb2
 
 DEFAULT_QUEUE_BYTES, MAX_QUEUE_BYTES = 64 << 20, 1 << 30

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
-from bpfd import adoption, load_request, spec, verifier_log, verifying, work
+from bpfd import work
 from bpfd.attach.attachment import Program
 from bpfd.errors import InvalidArgument, KernelError, LeaseExpired
 from bpfd.kernel import elf_object
@@ -21,12 +21,13 @@ from bpfd.kernel.load_options import (
     LoadOptions,
     MapSetting,
 )
-from bpfd.links import Links, session_of
-from bpfd.registry import HeldObject, Registry
+from bpfd.objects import adoption, load_request, spec, verifier_log, verifying
+from bpfd.objects.links import Links, session_of
+from bpfd.objects.registry import HeldObject, Registry
+from bpfd.objects.store import Journal, Store
+from bpfd.objects.verifying import Adjust
 from bpfd.sessions import Sessions
-from bpfd.store import Journal, Store
 from bpfd.v1 import common_pb2, objects_pb2
-from bpfd.verifying import Adjust
 
 
 class Objects:

@@ -12,8 +12,8 @@ from bpfd.errors import InvalidArgument, KernelError, NotFound
 from bpfd.kernel import cgroup, map_io
 from bpfd.kernel.constants import BPF_EXIST, BPF_NOEXIST, MapType
 from bpfd.kernel.map_io import Cancel
-from bpfd.map_check import KEYLESS, OpenMap, open_map
-from bpfd.objects import Objects
+from bpfd.maps.check import KEYLESS, OpenMap, open_map
+from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2, maps_pb2
 
 _REFERENCES: dict[int, str] = {

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from bpfd import dump
 from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotSupported
 from bpfd.kernel.constants import MapType
 from bpfd.kernel.map_io import Shape
-from bpfd.map_check import OpenMap
+from bpfd.maps import dump
+from bpfd.maps.check import OpenMap
 
 
 def _map(kind: MapType, key: int, value: int, entries: int = 1 << 30) -> OpenMap:

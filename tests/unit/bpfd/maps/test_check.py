@@ -11,7 +11,7 @@ import pytest
 from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound, NotSupported
 from bpfd.kernel.constants import MapType
 from bpfd.kernel.map_io import ENOTSUPP, Shape
-from bpfd.map_check import OpenMap
+from bpfd.maps.check import OpenMap
 
 
 def make(

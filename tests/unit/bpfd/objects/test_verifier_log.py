@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from bpfd import verifier_log
 from bpfd.kernel.load_options import ProgramLog
+from bpfd.objects import verifier_log
 
 LOG = (
     "verification time 44 usec\nstack depth 16+8\nprocessed 23 insns (limit 1000000) "

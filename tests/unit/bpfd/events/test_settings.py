@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from bpfd.errors import InvalidArgument, LimitExceeded
-from bpfd.event_settings import Settings, validate
+from bpfd.events.settings import Settings, validate
 from bpfd.v1.events_pb2 import SubscribeRequest
 
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bpfd import map_listing
 from bpfd.errors import InvalidArgument, LimitExceeded
 from bpfd.kernel import map_io
-from bpfd.map_check import MAX_BYTES, MAX_ENTRIES, open_map
-from bpfd.objects import Objects
+from bpfd.maps import listing
+from bpfd.maps.check import MAX_BYTES, MAX_ENTRIES, open_map
+from bpfd.objects.objects import Objects
 from bpfd.v1 import maps_pb2
 
 MIN_INTERVAL, DEFAULT_INTERVAL, MAX_INTERVAL = 0.01, 1.0, 86400.0
@@ -50,7 +50,7 @@ class Watch:
                 raise InvalidArgument("map", f"{self._map} is a {self._map.type_name}")
             else:
                 self._map.check_entries()
-            self.info = map_listing.describe(self._fd, member)
+            self.info = listing.describe(self._fd, member)
             undo.pop_all()
 
     def close(self) -> None:

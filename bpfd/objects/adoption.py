@@ -12,12 +12,12 @@ from bpfd.attach.attachment import Program
 from bpfd.kernel import syscall
 from bpfd.kernel.info import LinkInfo, link_info, map_info, prog_info
 from bpfd.kernel.load_options import Loaded, LoadedMap, LoadedProgram
-from bpfd.links import Links
-from bpfd.registry import HeldObject, Registry
-from bpfd.store import Found, Store
+from bpfd.objects.links import Links
+from bpfd.objects.registry import HeldObject, Registry
+from bpfd.objects.store import Found, Store
 from bpfd.v1 import links_pb2, objects_pb2
 
-_log = logging.getLogger("bpfd.adoption")
+_log = logging.getLogger("bpfd.objects.adoption")
 
 
 def take_over(registry: Registry, store: Store, links: Links) -> None:

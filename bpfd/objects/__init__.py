@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects and links: loading, attaching, replacing, pinning, adopting."""
