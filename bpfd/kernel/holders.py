@@ -57,7 +57,7 @@ def pins(kind: str, number: int) -> list[str]:
 def all_pins(kind: str) -> dict[int, list[str]]:
     """Paths in every bpffs by the id of what is pinned there."""
     found: dict[int, list[str]] = {}
-    for top in {each.path for each in mounts.mounts() if each.type == "bpf"}:
+    for top in _file_systems():
         for folder, _, files in os.walk(top):
             for name in files:
                 path = f"{folder}/{name}"
@@ -65,6 +65,16 @@ def all_pins(kind: str) -> dict[int, list[str]]:
                 if what == kind:
                     found.setdefault(number, []).append(path)
     return {number: sorted(paths) for number, paths in found.items()}
+
+
+def _file_systems() -> list[str]:
+    """Where every bpffs is mounted; one that is mounted twice counts once."""
+    tops: dict[int, str] = {}
+    for each in mounts.mounts():
+        if each.type == "bpf":
+            with contextlib.suppress(OSError):
+                tops.setdefault(os.stat(each.path).st_dev, each.path)
+    return list(tops.values())
 
 
 def _bpf_fds(kind: str) -> Iterator[tuple[int, list[str]]]:
