@@ -49,6 +49,17 @@ def test_events_are_typed_and_counted(cli: Cli) -> None:
     assert_nothing_is_left(cli)
 
 
+def test_json_is_one_document(cli: Cli) -> None:
+    with cli.running("--count", "3", "-o", "json") as process:
+        wait_for(process, "attached on_enter")
+        getppid(3)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    rows = json.loads(out)
+    assert sum("event" in row for row in rows) == 3
+    assert any("value" in row for row in rows)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_cleanly(cli: Cli, number: signal.Signals) -> None:
     with cli.running() as process:

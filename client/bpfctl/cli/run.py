@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from bpfctl.cli.show_events import Ring
     from bpfctl.objects import LoadedObject
+    from bpfctl.output import RowStream
     from bpfctl.sessions import Session
     from bpfctl.target import Target
 
@@ -208,7 +209,26 @@ def _show(
     wishes: Wishes,
     session: Session,
 ) -> None:
-    """Events as they come, maps in between and at the end."""
+    """Events as they come, maps in between and at the end.
+
+    json, jsonl and yaml are one document: rows of events and rows of maps. Tables and csv
+    have columns, so every ring and map has its own.
+    """
+    with contextlib.ExitStack() as closing:
+        stream = None
+        if invocation.format in ("json", "jsonl", "yaml"):
+            stream = closing.enter_context(invocation.output.stream())
+        _show_into(stream, invocation, loaded, made, wishes, session)
+
+
+def _show_into(
+    stream: RowStream | None,
+    invocation: Invocation,
+    loaded: LoadedObject,
+    made: Source,
+    wishes: Wishes,
+    session: Session,
+) -> None:
     from bpfctl.cli.show_maps import show_maps
 
     until = time.monotonic() + wishes.duration if wishes.duration else None
@@ -218,18 +238,18 @@ def _show(
             if rings:
                 from bpfctl.cli.show_events import EventWriter
 
-                writer = EventWriter(invocation, rings, tagged=True)
+                writer = EventWriter(invocation, rings, tagged=True, stream=stream)
                 closing.callback(writer.report)
-                every = (lambda: show_maps(invocation, loaded), wishes.every)
+                every = (lambda: show_maps(invocation, loaded, stream), wishes.every)
                 writer.run(count=wishes.count, until=until, every=every)
             else:
-                _wait(invocation, loaded, session, wishes.every, until)
+                _wait(invocation, loaded, session, wishes.every, until, stream)
     except KeyboardInterrupt:
         pass
     if session.ended is not None:
         raise session.ended
     if not wishes.no_maps:
-        show_maps(invocation, loaded)
+        show_maps(invocation, loaded, stream)
 
 
 def _wait(
@@ -238,6 +258,7 @@ def _wait(
     session: Session,
     every: float,
     until: float | None,
+    stream: RowStream | None,
 ) -> None:
     """Wait for `until`, Ctrl-C or the session's end; show the maps in between."""
     from bpfctl.cli.show_maps import show_maps
@@ -250,7 +271,7 @@ def _wait(
         if session.end.wait(min(pauses) if pauses else None):
             return
         if every:
-            show_maps(invocation, loaded)
+            show_maps(invocation, loaded, stream)
 
 
 def _rings(loaded: LoadedObject, made: Source, wishes: Wishes) -> Iterator[Ring]:

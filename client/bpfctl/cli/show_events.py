@@ -36,7 +36,16 @@ class Ring:
 class EventWriter:
     """Writes the events of `rings`; with `tagged` each says from which ring it is."""
 
-    def __init__(self, invocation: Invocation, rings: Sequence[Ring], *, tagged: bool) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        rings: Sequence[Ring],
+        *,
+        tagged: bool,
+        stream: RowStream | None = None,
+    ) -> None:
+        """`stream` is where other rows of the command go; None: one of its own."""
+        self._shared = stream
         self._invocation = invocation
         self._rings = rings
         self._tagged = tagged
@@ -151,6 +160,8 @@ class EventWriter:
 
     def _stream(self, index: int) -> RowStream:
         """A table has the columns of its ring; other formats have one stream for all."""
+        if self._shared is not None:
+            return self._shared
         if self._invocation.format != "table":
             index = 0
         if index not in self._tables:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -14,6 +13,7 @@ from bpfctl.listing import map_type
 if TYPE_CHECKING:
     from bpfctl.cli.invocation import Invocation
     from bpfctl.objects import LoadedObject
+    from bpfctl.output import RowStream
 
 _ROWS = 50
 """Entries of one map in a table."""
@@ -39,20 +39,22 @@ _WITHOUT_ENTRIES = (
 )
 
 
-def show_maps(invocation: Invocation, loaded: LoadedObject) -> None:
-    """Entries of every map that programs and people count in. In a table, entries of arrays
-    that are all zero are left out."""
+def show_maps(
+    invocation: Invocation, loaded: LoadedObject, stream: RowStream | None = None
+) -> None:
+    """Entries of every map that programs and people count in, into `stream` where other
+    rows of the command go. In a table, entries of arrays that are all zero are left out."""
     for name, entry in loaded.maps.items():
         kind = map_type(entry.type)
         if kind in _WITHOUT_ENTRIES or name.startswith(_HIDDEN_SECTIONS):
             continue
-        if invocation.format == "table":
+        if stream is not None:
+            for row in loaded.map(name).rows():
+                stream.write({"map": name, **row})
+        elif invocation.format == "table":
             _show_table(invocation, loaded, name, str(kind))
         else:
-            for row in loaded.map(name).rows():
-                line = {"map": name, **row}
-                sys.stdout.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False))
-                sys.stdout.write("\n")
+            invocation.output.rows({"map": name, **row} for row in loaded.map(name).rows())
     sys.stdout.flush()
 
 
