@@ -143,15 +143,19 @@ def load_targets() -> dict[str, TargetConfig]:
 
     path = config_dir() / "targets.toml"
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise InvalidArgument(str(path), error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(str(path), "not valid TOML: not a text in UTF-8") from None
     try:
         entries = tomllib.loads(text).get("targets", {})
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(str(path), f"not valid TOML: {error}") from None
+    if not isinstance(entries, dict):
+        raise InvalidArgument(str(path), "targets is not a table: write [targets.NAME]")
     return {name: _from_entry(name, entry, path) for name, entry in entries.items()}
 
 
@@ -159,7 +163,7 @@ def _from_entry(name: str, entry: Any, path: Path) -> TargetConfig:
     where = f"{path}: target {name!r}"
     if not isinstance(entry, dict):
         raise InvalidArgument(where, "not a table")
-    kind = _KINDS.get(entry.get("transport", ""))
+    kind = _KINDS.get(str(entry.get("transport")))
     if kind is None:
         raise InvalidArgument(where, f"transport must be one of {', '.join(_KINDS)}")
     known = {item.name: item for item in fields(kind)}
@@ -168,7 +172,7 @@ def _from_entry(name: str, entry: Any, path: Path) -> TargetConfig:
             continue
         if key not in known:
             raise InvalidArgument(where, f"no such setting: {key}")
-        if not isinstance(value, int if key == "port" else str):
+        if type(value) is not (int if key == "port" else str):
             raise InvalidArgument(where, f"{key} has the wrong type")
     try:
         return kind(**{key: value for key, value in entry.items() if key != "transport"})

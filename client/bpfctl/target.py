@@ -72,7 +72,11 @@ class Target:
     def _no_answer(self, error: grpc.RpcError, timeout: float) -> BpfctlError:
         code = error.code() if isinstance(error, grpc.Call) else None
         if isinstance(error, grpc.Call) and detail_of(error) is None:
-            if code is grpc.StatusCode.UNIMPLEMENTED:
+            # INTERNAL without detail: of the client's own gRPC, which cannot read the answer.
+            unread = code is grpc.StatusCode.INTERNAL and "deserializing" in str(
+                error.details()
+            )
+            if code is grpc.StatusCode.UNIMPLEMENTED or unread:
                 return ApiMismatch(
                     self.name,
                     "it does not speak bpfd.v1",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import stat
@@ -56,6 +55,8 @@ def why_not(name: str, path: str, details: str) -> TargetUnreachable:
     except PermissionError:
         return TargetUnreachable(name, f"{path} may not be opened by this user", _who_may(path))
     except ConnectionRefusedError:
+        if not _is_socket(path):
+            return TargetUnreachable(name, f"{path} is not a socket", start)
         return TargetUnreachable(
             name, f"nobody listens on {path}: the daemon has ended and left its socket", start
         )
@@ -64,10 +65,15 @@ def why_not(name: str, path: str, details: str) -> TargetUnreachable:
             name, f"the daemon at {path} accepts no connection", "is it stopped?"
         )
     except OSError as error:
-        if error.errno == errno.ENOTSOCK:
-            return TargetUnreachable(name, f"{path} is not a socket", start)
         return TargetUnreachable(name, f"{path}: {error.strerror}", start)
     return TargetUnreachable(name, f"the daemon at {path} broke the connection: {details}")
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _who_may(path: str) -> str:

@@ -53,7 +53,7 @@ def test_stale_socket(tmp_path: Path) -> None:
 
 def test_not_a_socket(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("")
-    with pytest.raises(TargetUnreachable, match=r"nobody listens|not a socket"):
+    with pytest.raises(TargetUnreachable, match="is not a socket"):
         bpfctl.connect(f"unix:{tmp_path}/s")
 
 
