@@ -11,6 +11,7 @@ import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.lazy import Entry, LazyGroup
+from bpfctl.cli.progress import counted
 
 if TYPE_CHECKING:
     from bpfctl.btf import Codec
@@ -89,11 +90,21 @@ def dump(invocation: Invocation, name: str, per_cpu: bool, plain: bool) -> None:
         entry = target.map(name)
         entry.plain = plain
         if invocation.format in ("json", "jsonl"):
-            _dump_json(entry.json_lines(per_cpu=per_cpu), array=invocation.format == "json")
+            _dump_json(
+                counted(
+                    entry.json_lines(per_cpu=per_cpu),
+                    lambda lines: lines.count(b"\n"),
+                    entry.info.max_entries,
+                    "entries",
+                ),
+                array=invocation.format == "json",
+            )
         elif invocation.format == "table":
             invocation.output.rows(table_rows(entry, entry.rows(per_cpu=per_cpu)))
         else:
-            invocation.output.rows(entry.rows(per_cpu=per_cpu))
+            rows = entry.rows(per_cpu=per_cpu)
+            total = entry.info.max_entries
+            invocation.output.rows(counted(rows, lambda _: 1, total, "entries"))
 
 
 def _dump_json(pieces: Iterable[bytes], *, array: bool) -> None:
