@@ -14,8 +14,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal as standard error; not a fixture: capturing starts anew after those."""
     found = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", found)
@@ -37,13 +37,15 @@ def test_no_bar_without_a_terminal(
     assert capsys.readouterr().err == ""
 
 
-def test_no_bar_for_what_is_quick(stderr: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_bar_for_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = terminal(monkeypatch)
     monkeypatch.setattr(progress, "DELAY", 3600.0)
     passed_on()
     assert stderr.getvalue() == ""
 
 
-def test_a_bar_for_what_takes_long(stderr: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_for_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = terminal(monkeypatch)
     monkeypatch.setattr(progress, "DELAY", 0.0)
     passed_on()
     assert "entries" in stderr.getvalue()
