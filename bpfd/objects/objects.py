@@ -177,6 +177,7 @@ class Objects:
                 )
 
             loaded = self._load(request, request.name, cancelled, adjust)
+        loaded.warnings += _maps_left_behind(old.loaded, loaded)
         return self._put_in_place(old, loaded, cancelled)
 
     def _maps_to_keep(
@@ -339,6 +340,20 @@ class Objects:
         for held in reversed(objects):
             held.loaded.close()
         self._store.clear()
+
+
+def _maps_left_behind(old: Loaded, new: Loaded) -> list[str]:
+    """What becomes of maps that are not taken over, in words."""
+    lines = []
+    for name, item in old.maps.items():
+        there = new.maps.get(name)
+        if name.startswith("."):
+            continue  # variables belong to their version
+        if there is None:
+            lines.append(f"map {name} is gone: the new version does not declare it")
+        elif there.id != item.id:
+            lines.append(f"map {name} starts empty: it has another size or other flags now")
+    return lines
 
 
 def _keeps(setting: MapSetting, fd: int) -> bool:

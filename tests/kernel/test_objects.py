@@ -129,6 +129,18 @@ def test_replace_keeps_maps_and_links(api: Api, pinned: bool) -> None:
             assert api.unload("one") == [link.name]
 
 
+def test_replace_says_which_maps_start_anew(api: Api) -> None:
+    with api.session() as lifetime:
+        api.load("one", compiled("objects"), lifetime)
+        options = objects_pb2.LoadOptions(
+            maps=[objects_pb2.MapSetting(name="obj_runs", max_entries=5)]
+        )
+        reply = api.load("one", compiled("objects"), lifetime, replace=True, options=options)
+        assert [line for line in reply.warnings if "obj_runs starts empty" in line]
+        found = api.maps.Get(maps_pb2.GetMapRequest(map=map_ref("one/obj_runs")))
+        assert found.max_entries == 5
+
+
 def test_replace_that_cannot_be_leaves_the_old(api: Api) -> None:
     with api.session() as lifetime:
         before = api.load("one", compiled("objects"), lifetime).object
