@@ -23,7 +23,7 @@ from bpfd.daemon import (
     Options,
     StartError,
 )
-from bpfd.kernel import host, libbpf, lockfile, mounts
+from bpfd.kernel import bpffs, host, libbpf, lockfile, mounts
 
 STOP_GRACE = 2.0
 """Seconds that calls have to end by themselves when the daemon stops."""
@@ -85,6 +85,7 @@ def _take(options: Options, undo: contextlib.ExitStack) -> None:
         mounts.ensure_bpffs(options.bpffs)
         os.makedirs(pins, mode=0o700, exist_ok=True)
         undo.callback(os.close, lockfile.lock_folder(pins))
+        undo.callback(bpffs.remove_empty, pins)
     except lockfile.Held as held:
         raise StartError(
             EX_TEMPFAIL,

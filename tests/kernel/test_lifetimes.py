@@ -110,7 +110,7 @@ def test_a_killed_daemon(daemon: RunningDaemon) -> None:
         api.load("stays", compiled("objects", "VERSION=2"), PINNED, replace=True)
         assert api.unload("stays") == [link.name]
     daemon.stop()
-    assert not (daemon.bpffs / "bpfd" / "v1" / "objects").exists()
+    assert not (daemon.bpffs / "bpfd").exists()
 
 
 def test_a_stopped_daemon_leaves_what_is_pinned(daemon: RunningDaemon) -> None:
