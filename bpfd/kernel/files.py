@@ -11,11 +11,16 @@ def write_atomic(path: str, data: bytes) -> None:
     """Puts `data` under `path` by a rename; makes the folder. Raises OSError."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     fresh = f"{path}.new"
-    with open(fresh, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(fresh, path)
+    try:
+        with open(fresh, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise
 
 
 def read(path: str) -> bytes | None:
@@ -28,8 +33,12 @@ def read(path: str) -> bytes | None:
 
 
 def remove(path: str) -> None:
-    """Removes a file, and its folder when that is empty now."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    """Removes a file, and its folder when that is empty now.
+
+    What a process that was killed had not put under `path` yet goes, too.
+    """
+    for each in (path, f"{path}.new"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(each)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(path))

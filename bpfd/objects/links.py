@@ -316,6 +316,11 @@ class Links:
             try:
                 entry = json.loads(data)
                 journal = ClsactJournal.from_json(entry["undo"])
+            except (ValueError, KeyError, TypeError) as error:
+                _log.warning("nothing can be read of what link %s was to undo: %s", name, error)
+                self._journal.remove(name)
+                continue
+            try:
                 keep = None
                 if not entry["session"] and name in notes:
                     keep = journal.adopt(TC_HOOK)
