@@ -117,6 +117,24 @@ def build(
         raise BuildError(
             f"the cache folder cannot be made: {error}; set BPFCTL_CACHE_DIR"
         ) from None
+    try:
+        return _build(source, content, facts, fetch_btf, options, root, begin)
+    except OSError as error:
+        raise BuildError(
+            f"the cache folder {root} cannot be used: {error.strerror}; make room there, or"
+            " set BPFCTL_CACHE_DIR to another folder"
+        ) from None
+
+
+def _build(
+    source: str | Path,
+    content: bytes,
+    facts: TargetFacts,
+    fetch_btf: Callable[[], bytes],
+    options: BuildOptions,
+    root: Path,
+    begin: float,
+) -> Built:
     compiler = find_compiler(root)
     job = _Job(source, facts, options, compiler)
     inputs = job.inputs(content)

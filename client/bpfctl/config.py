@@ -195,11 +195,18 @@ def save_targets(targets: dict[str, TargetConfig]) -> Path:
         for name, config in targets.items()
     }
     folder = config_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "targets.toml"
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        file.write(tomli_w.dumps({"targets": tables}))
-    os.replace(file.name, path)
+    fresh = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            fresh = file.name
+            file.write(tomli_w.dumps({"targets": tables}))
+        os.replace(fresh, path)
+    except OSError as error:
+        if fresh:
+            Path(fresh).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return path
 
 
