@@ -139,11 +139,13 @@ def command(
             clock.step("load")
             attached = _attach(invocation, loaded, made, wishes)
             clock.step("attach")
-            if wishes.timings:
-                invocation.warn(f"timings: {clock.line()}")
-            for line in attached:
-                invocation.warn(line)
-            _show(invocation, loaded, made, wishes, session)
+            # From here on Ctrl-C is the way to end it.
+            with contextlib.suppress(KeyboardInterrupt):
+                if wishes.timings:
+                    invocation.warn(f"timings: {clock.line()}")
+                for line in attached:
+                    invocation.warn(line)
+                _show(invocation, loaded, made, wishes, session)
 
 
 def _load(
