@@ -249,11 +249,10 @@ def half_a_load(size: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("size", [9000, 60 << 20, (1 << 32) - 1])
-def test_half_a_request(bpfctl: CommandLine, daemon: RunningDaemon, size: int) -> None:
-    """Forty clients that break off in the middle; no thread, file or memory stays."""
+def test_half_a_request(bpfctl: CommandLine, daemon: RunningDaemon) -> None:
+    """Clients that break off in the middle; no thread, file or memory stays."""
     files = len(os.listdir(f"/proc/{daemon.pid}/fd"))
-    for _ in range(40):
+    for size in (9000, 60 << 20, (1 << 32) - 1) * 20:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(daemon.socket))
             client.sendall(half_a_load(size))
