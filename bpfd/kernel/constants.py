@@ -126,6 +126,14 @@ class MapType(IntEnum):
     INSN_ARRAY = 34
 
 
+def type_name(number: int) -> str:
+    """Name of a map type as people write it: "percpu_hash"; a newer one by its number."""
+    try:
+        return MapType(number).name.lower()
+    except ValueError:
+        return str(number)
+
+
 PERCPU_MAP_TYPES = frozenset(
     {
         MapType.PERCPU_HASH,
