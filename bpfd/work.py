@@ -40,12 +40,23 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait({future})
+        await _ended(future)
         raise
     finally:
         # Its error's traceback leads to this frame: as a circle the two would keep the
         # request, which may have megabytes, until the garbage collector comes.
         del future
+
+
+async def _ended(
+    future: asyncio.Future[T], interrupt: Callable[[], None] | None = None
+) -> None:
+    """Waits for the end, however often the caller is cancelled meanwhile."""
+    while not future.done():
+        if interrupt is not None:
+            interrupt()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({future}, timeout=_RETRY_SECONDS if interrupt else None)
 
 
 async def run_cancellable(function: Callable[[Cancel], T], undo: Callable[[T], object]) -> T:
@@ -56,23 +67,29 @@ async def run_cancellable(function: Callable[[Cancel], T], undo: Callable[[T], o
     """
     gone = threading.Event()
     worker: list[int] = []
+    lock = threading.Lock()
 
     def work() -> T:
         worker.append(threading.get_ident())
-        if gone.is_set():
-            raise Cancelled
-        return function(gone.is_set)
+        try:
+            if gone.is_set():
+                raise Cancelled
+            return function(gone.is_set)
+        finally:
+            with lock:  # from here on the thread works for others
+                worker.clear()
+
+    def interrupt() -> None:
+        with lock, contextlib.suppress(OSError):  # a thread that the kernel took away
+            if worker:
+                signal.pthread_kill(worker[0], INTERRUPT)
 
     future = asyncio.get_running_loop().run_in_executor(_pool(), work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         gone.set()
-        while not future.done():
-            with contextlib.suppress(OSError):  # a thread that the kernel took away
-                if worker:
-                    signal.pthread_kill(worker[0], INTERRUPT)
-            await asyncio.wait({future}, timeout=_RETRY_SECONDS)
+        await _ended(future, interrupt)
         if future.exception() is None:
             await run(undo, future.result())
         raise

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bpfd import wire
+from bpfd import wire, work
 from bpfd.errors import InvalidArgument, LimitExceeded, NotSupported
 from bpfd.kernel import map_io, map_split
 from bpfd.kernel.host import online_cpus
@@ -77,12 +77,15 @@ class Stream:
             yield message
 
     async def close(self) -> None:
-        """Ends the readers and waits for them."""
+        """Ends the readers and waits for them: what they read may be closed afterwards."""
         self._closed = True
         for _ in self._threads:
             self._room.release()
+        await work.run(self._join)
+
+    def _join(self) -> None:
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            thread.join()
 
 
 def chunk_entries(found: OpenMap, asked: int) -> int:

@@ -104,8 +104,10 @@ class MapsService(maps_pb2_grpc.MapsServicer):
                     # Encoded already; see bpfd.wire.SERIALIZERS.
                     yield message  # type: ignore[misc]
         finally:
-            await stream.close()
-            opened.close()
+            try:
+                await stream.close()
+            finally:
+                opened.close()
 
     async def Watch(
         self, request: maps_pb2.WatchRequest, context: Context

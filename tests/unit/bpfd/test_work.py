@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import signal
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -56,6 +58,64 @@ async def test_a_result_that_comes_too_late_is_undone() -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert undone == ["loaded"]
+
+
+@pytest.mark.parametrize("cancellable", [True, False])
+async def test_a_second_cancel_does_not_leave_the_work_alone(cancellable: bool) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    undone: list[str] = []
+
+    def function(_: Cancel) -> str:
+        started.set()
+        go_on.wait()
+        return "loaded"
+
+    task: asyncio.Task[str] = asyncio.create_task(
+        work.run_cancellable(function, undone.append)
+        if cancellable
+        else work.run(function, lambda: False)
+    )
+    await asyncio.to_thread(started.wait)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone == (["loaded"] if cancellable else [])
+
+
+async def test_a_signal_meets_only_the_work_that_was_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread may be at the next call's work before the event loop knows."""
+    pool = ThreadPoolExecutor(1)
+    monkeypatch.setattr(work, "_pool", lambda: pool)
+    running: list[str] = []
+    met: list[str] = []
+    started, go_on = threading.Event(), threading.Event()
+
+    def kill(thread: int, number: int) -> None:
+        go_on.set()
+        time.sleep(0.05)
+        met.append(running[-1])
+
+    def first(_: Cancel) -> None:
+        running.append("first")
+        started.set()
+        go_on.wait()
+
+    monkeypatch.setattr(signal, "pthread_kill", kill)
+    task = asyncio.create_task(work.run_cancellable(first, lambda _: None))
+    await asyncio.to_thread(started.wait)
+    second = asyncio.create_task(work.run(running.append, "second"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task, second})
+    assert set(met) == {"first"}
+    assert running[:2] == ["first", "second"]
+    pool.shutdown()
 
 
 class Request:
