@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import mmap
@@ -73,6 +74,10 @@ def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loa
         if cancelled():
             raise Cancelled
         result = library().bpf_object__load(handle)
+        if result >= 0:
+            failed_late = stack.enter_context(ExitStack())
+            for path in pins.values():
+                failed_late.callback(_unpin, path)
         if cancelled():
             raise Cancelled
         if result < 0:
@@ -88,7 +93,13 @@ def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loa
                 for program, log in logs.items()
                 if program in loaded.programs
             ]
+        failed_late.pop_all()
         return loaded
+
+
+def _unpin(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def program_names(name: str, elf: bytes) -> list[str]:

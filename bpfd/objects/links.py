@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from bpfd import attach
 from bpfd.attach.attachment import Attachment, Program
@@ -71,13 +72,10 @@ class Links:
         inspect: Callable[[Program], None],
     ) -> objects_pb2.Link:
         """Attaches a program; `inspect` may refuse it before anything is touched."""
-        with self._registry.program(request.program) as (program, owner):
+        with self._staying(request.program) as (program, owner):
             inspect(program)
             session = self._lifetime(request, owner)
-            with (
-                self._registry.reserve_link(request.name, owner, program.name) as name,
-                self._registry.staying(owner),
-            ):
+            with self._registry.reserve_link(request.name, owner, program.name) as name:
                 attachment = self._attach(name, session, program, request.point)
                 try:
                     if cancelled():
@@ -86,6 +84,22 @@ class Links:
                 except BaseException:
                     self._close(name, attachment)
                     raise
+
+    @contextmanager
+    def _staying(
+        self, ref: common_pb2.ProgramRef, *others: str
+    ) -> Iterator[tuple[Program, str]]:
+        """A program and its object, which is neither replaced nor dropped meanwhile."""
+        with self._registry.program(ref) as (_, owner):
+            pass  # who is to stay; by the time it does, a reference may mean a newer program
+        with (
+            self._registry.staying(owner, *others),
+            self._registry.program(ref) as (program, now),
+        ):
+            if now != owner:
+                hint = "its object was replaced just now"
+                raise NotFound("program", program.name, hint=hint)
+            yield program, owner
 
     def _attach(
         self,
@@ -184,12 +198,10 @@ class Links:
     ) -> links_pb2.UpdateLinkResponse:
         """Exchanges the program of a link; the link then belongs to that program's object."""
         link = self._registry.link(request.name)
-        with (
-            self._registry.program(request.program) as (program, owner),
-            self._registry.staying(link.owner, owner),
-            link.lock,
-        ):
+        with self._staying(request.program, link.owner) as (program, owner), link.lock:
             inspect(program)
+            if not self._registry.holds(link):
+                raise NotFound("link", link.name, hint="it was detached just now")
             if request.expected_program_id not in (0, link.program_id):
                 raise InvalidArgument(
                     "expected_program_id",
@@ -239,8 +251,9 @@ class Links:
     def undo_attach(self, link: objects_pb2.Link) -> None:
         """Takes back an attach whose caller has gone."""
         held = self._registry.links.get(link.name)
-        if held is not None:
+        if held is not None and held.message().attached_at == link.attached_at:
             self.remove(held)
+            self._note(held.owner)
 
     def detach(self, request: links_pb2.DetachRequest, inspect: Inspect) -> objects_pb2.Link:
         """Detaches a link by name or kernel id; `inspect` may refuse its program."""

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from bpfd import work
 from bpfd.attach.attachment import Program
-from bpfd.errors import InvalidArgument, KernelError, LeaseExpired
+from bpfd.errors import BpfdError, InvalidArgument, KernelError, LeaseExpired
 from bpfd.kernel import elf_object
-from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import (
     Cancel,
     Cancelled,
@@ -21,13 +21,15 @@ from bpfd.kernel.load_options import (
     LoadOptions,
     MapSetting,
 )
-from bpfd.objects import adoption, load_request, spec, verifier_log, verifying
+from bpfd.objects import adoption, load_request, replacing, spec, verifier_log, verifying
 from bpfd.objects.links import Links, session_of
-from bpfd.objects.registry import HeldObject, Registry
+from bpfd.objects.registry import HeldLink, HeldObject, Registry
 from bpfd.objects.store import Journal, Store
 from bpfd.objects.verifying import Adjust
 from bpfd.sessions import Sessions
 from bpfd.v1 import common_pb2, objects_pb2
+
+_log = logging.getLogger("bpfd.objects")
 
 
 class Objects:
@@ -170,14 +172,16 @@ class Objects:
                 maps = dict(options.maps)
                 for name, fd in reuse.items():
                     chosen = maps.get(name, MapSetting())
-                    if chosen.reuse_fd is None and _keeps(chosen, old.loaded.maps[name].fd):
+                    if chosen.reuse_fd is None and replacing.keeps(
+                        chosen, old.loaded.maps[name].fd
+                    ):
                         maps[name] = dataclasses.replace(chosen, reuse_fd=fd)
                 return dataclasses.replace(
                     options, inspect=check, pin_by_name=session is None, maps=maps
                 )
 
             loaded = self._load(request, request.name, cancelled, adjust)
-        loaded.warnings += _maps_left_behind(old.loaded, loaded)
+        loaded.warnings += replacing.maps_left_behind(old.loaded, loaded)
         return self._put_in_place(old, loaded, cancelled)
 
     def _maps_to_keep(
@@ -218,19 +222,19 @@ class Objects:
                 self._stage(old.name, loaded)
             for link in self.registry.links_of(old.name):
                 with link.lock:
-                    self.links.exchange(link, _program(loaded, link.program))
-                moved.append(link)
+                    if self.registry.holds(link):
+                        moved.append(link)
+                        self.links.exchange(link, _program(loaded, link.program))
         except BaseException:
             for link in reversed(moved):
-                with link.lock:
-                    self.links.exchange(link, _program(before, link.program))
+                self._move_back(link, before)
             if old.session is None:
                 self._store.drop_replacement(old.name)
             loaded.unpin()
             loaded.close()
             raise
         with self.registry.lock:
-            old.loaded = loaded
+            old.loaded, old.replaced = loaded, True
             kept = {item.id for item in loaded.maps.values()}
             for item in loaded.maps.values():
                 item.pinned = item.pinned or next(
@@ -245,6 +249,14 @@ class Objects:
         before.unpin()
         before.close()
         return _response(self.registry.message(old), loaded)
+
+    def _move_back(self, link: HeldLink, before: Loaded) -> None:
+        try:
+            with link.lock:
+                if self.registry.holds(link) and link.program in before.programs:
+                    self.links.exchange(link, _program(before, link.program))
+        except BpfdError:
+            _log.exception("taking back the exchange of link %s", link.name)
 
     def _stage(self, name: str, loaded: Loaded) -> None:
         try:
@@ -261,9 +273,14 @@ class Objects:
             return links
 
     def undo_load(self, response: objects_pb2.LoadResponse) -> None:
-        """Takes back a load whose caller has gone."""
-        if response.object.name in self.registry.objects:
-            self.unload(response.object.name)
+        """Takes back a load whose caller has gone; a replacement that is complete stays.
+
+        What it replaced is not there any more, and the object was not this call's to drop.
+        """
+        held = self.registry.objects.get(response.object.name)
+        ids = {item.id for item in held.loaded.programs.values()} if held else set()
+        if held and not held.replaced and ids == {each.id for each in response.object.programs}:
+            self.unload(held.name)
 
     def _drop(self, held: HeldObject) -> None:
         with held.lock:
@@ -312,9 +329,11 @@ class Objects:
                 held for held in self.registry.objects.values() if held.session == session
             ]
         for link in reversed(links):
-            self.links.remove(link)
+            with _survived(f"ending link {link.name}"):
+                self.links.remove(link)
         for held in reversed(objects):
-            self._drop(held)
+            with _survived(f"ending object {held.name}"):
+                self._drop(held)
 
     def verify(
         self, request: objects_pb2.VerifyRequest, cancelled: Cancel, inspect: Inspect
@@ -342,28 +361,13 @@ class Objects:
         self._store.clear()
 
 
-def _maps_left_behind(old: Loaded, new: Loaded) -> list[str]:
-    """What becomes of maps that are not taken over, in words."""
-    lines = []
-    for name, item in old.maps.items():
-        there = new.maps.get(name)
-        if name.startswith("."):
-            continue  # variables belong to their version
-        if there is None:
-            lines.append(f"map {name} is gone: the new version does not declare it")
-        elif there.id != item.id:
-            lines.append(f"map {name} starts empty: it has another size or other flags now")
-    return lines
-
-
-def _keeps(setting: MapSetting, fd: int) -> bool:
-    """Whether a map may be taken over: nobody asked for another size or other flags."""
-    info = map_info(fd)
-    return (
-        setting.max_entries in (None, info.max_entries)
-        and setting.value_size in (None, info.value_size)
-        and setting.map_flags in (None, info.map_flags)
-    )
+@contextmanager
+def _survived(what: str) -> Iterator[None]:
+    """One failure must not keep the rest of what a session owned."""
+    try:
+        yield
+    except (BpfdError, OSError):
+        _log.exception("%s", what)
 
 
 def _labelled(loaded: Loaded, options: LoadOptions) -> Loaded:

@@ -67,6 +67,8 @@ class HeldObject:
     label: str = ""
     loaded_at: float = field(default_factory=time.time)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    replaced: bool = False
+    """Whether a later version has taken the place of the one that was loaded first."""
 
 
 def lifetime_message(session: str | None) -> common_pb2.Lifetime:
@@ -137,6 +139,11 @@ class Registry:
                 near = difflib.get_close_matches(name, self.links, 3)
                 raise NotFound("link", name, near, "`bpfctl link list` shows what there is")
             return found
+
+    def holds(self, link: HeldLink) -> bool:
+        """Whether the link is still one of ours; ask with its lock held."""
+        with self.lock:
+            return self.links.get(link.name) is link
 
     def links_of(self, owner: str) -> list[HeldLink]:
         """Links of an object, in the order of their attaching."""
