@@ -49,13 +49,14 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
 
     `point` is where they were attached, for those who wrote it down; None: as far as the
     kernel tells (`find_point`). Raises NotSupported for links of a hook that has no file
-    here, and InvalidArgument for no link or links of several kinds.
+    here, and InvalidArgument for no link or links of several kinds. The links may run several
+    programs, after a kill while they were exchanged: `update` gives them one.
     """
     if not fds:
         raise errors.InvalidArgument("fds", "an attachment without links cannot be adopted")
     infos = [link_info(fd) for fd in fds]
     first = infos[0]
-    if any((each.type, each.prog_id) != (first.type, first.prog_id) for each in infos):
+    if any(each.type != first.type for each in infos):
         raise errors.InvalidArgument("fds", "the links are not of one attachment")
     hook = _hook(first)
     if first.type == LinkType.XDP:

@@ -22,12 +22,14 @@ from bpfd.attach.failure import refused
 from bpfd.attach.owner import describe
 from bpfd.attach.place import Place, entered
 from bpfd.kernel import netns, tc
-from bpfd.v1 import links_pb2
+from bpfd.v1 import attach_pb2, common_pb2, links_pb2
 
 FIRST_PRIORITY = 0xC000
 """What the kernel gives the first filter that names none (net/sched/cls_api.c)."""
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+
+_NUMBERS = ("netns_inode", "ifindex", "direction", "handle", "priority")
 
 _lock = threading.Lock()
 """Nobody puts a filter on a qdisc while another thread finds it empty and removes it."""
@@ -65,10 +67,35 @@ class ClsactJournal:
     def from_json(cls, data: dict[str, Any]) -> ClsactJournal:
         """Raises ValueError for what `to_json` did not write."""
         names = {each.name for each in dataclasses.fields(cls)}
-        if data.get("kind") != "clsact" or set(data) - {"kind"} != names:
+        if (
+            not isinstance(data, dict)
+            or data.get("kind") != "clsact"
+            or set(data) - {"kind"} != names
+        ):
             raise ValueError("not the journal of a clsact filter")
         fields = {name: data[name] for name in names}
-        return cls(**fields | {"program_ids": tuple(fields["program_ids"])})
+        fields["program_ids"] = tuple(fields["program_ids"])
+        numbers = (*(fields[name] for name in _NUMBERS), *fields["program_ids"])
+        if not all(isinstance(each, int) and 0 <= each < 1 << 64 for each in numbers):
+            raise ValueError("its numbers are none")
+        if not all(isinstance(fields[name], str) for name in ("netns_path", "interface")):
+            raise ValueError("its names are none")
+        return cls(**fields)
+
+    def point(self) -> attach_pb2.AttachPoint:
+        """Where the filter is."""
+        interface = common_pb2.Interface(ifindex=self.ifindex)
+        if self.netns_path:
+            interface.netns.path = self.netns_path
+        way = "TC_DIRECTION_INGRESS" if self.direction == tc.INGRESS else "TC_DIRECTION_EGRESS"
+        found = attach_pb2.Tc(
+            interface=interface,
+            direction=attach_pb2.TcDirection.Value(way),
+            method=attach_pb2.TC_METHOD_CLSACT,
+            handle=self.handle,
+            priority=self.priority,
+        )
+        return attach_pb2.AttachPoint(tc=found)
 
     def undo(self) -> None:
         """Removes the filter, and the qdisc when we made it and it is empty.

@@ -40,10 +40,10 @@ def replace_pin(fd: int, path: str) -> None:
 
 
 def entries(folder: str) -> list[str]:
-    """Names in a folder, sorted; an absent folder has none."""
+    """Names in a folder, sorted; an absent folder, and what is none, has none."""
     try:
         return sorted(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

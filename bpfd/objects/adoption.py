@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterable
 
 from bpfd.attach import adopt
-from bpfd.attach.attachment import Program
+from bpfd.attach.attachment import Attachment, Program
+from bpfd.errors import BpfdError
 from bpfd.kernel import syscall
-from bpfd.kernel.info import LinkInfo, link_info, map_info, prog_info
+from bpfd.kernel.holders import LINK, MAP, PROGRAM
+from bpfd.kernel.info import LinkInfo, fdinfo, link_info, map_info, prog_info
 from bpfd.kernel.load_options import Loaded, LoadedMap, LoadedProgram
 from bpfd.objects.links import Links
 from bpfd.objects.registry import HeldObject, Registry
@@ -36,7 +38,10 @@ def take_over(registry: Registry, store: Store, links: Links) -> None:
         known = {link.name: link for link in (found.note.links if found.note else ())}
         notes |= {name: (held.name, link) for name, link in known.items()}
         for name, paths in found.links.items():
-            _link(links, held, name, paths, known.get(name))
+            try:
+                _link(store, links, held, name, paths, known.get(name))
+            except (OSError, BpfdError) as error:
+                _log.warning("link %s stays as it is, unknown to us: %s", name, error)
     links.settle_journal(notes)
     for held in registry.objects.values():
         store.note(registry.message(held))
@@ -55,7 +60,10 @@ def _settle_replacement(store: Store, name: str) -> None:
     if held is not None and forward:
         _log.warning("finishing the replacement of object %s", name)
         for link, paths in old.links.items():
-            _move_to_new(store, held, old, link, paths)
+            try:
+                _move_to_new(store, held, old, link, paths)
+            except (OSError, BpfdError) as error:
+                _log.warning("link %s stays with the old version: %s", link, error)
         store.finish_replacement(name)
     else:
         _log.warning("undoing the replacement of object %s", name)
@@ -69,7 +77,7 @@ def _move_to_new(
 ) -> None:
     """Puts the new program into a link that still runs the old one, pin included."""
     notes = {each.name: each for each in (old.note.links if old.note else ())}
-    fds = [fd for path in paths if (fd := _open(path)) is not None]
+    fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
         return
     current = link_info(fds[0]).prog_id
@@ -91,7 +99,7 @@ def _move_to_new(
 def _program_ids(found: Found) -> dict[str, int]:
     ids = {}
     for name, path in found.programs.items():
-        fd = _open(path)
+        fd = _open(path, PROGRAM)
         if fd is not None:
             ids[name] = prog_info(fd).id
             os.close(fd)
@@ -104,14 +112,14 @@ def _object(found: Found) -> HeldObject | None:
     noted_programs = {item.name: item for item in note.programs}
     noted_maps = {item.name: item for item in note.maps}
     for name, path in found.maps.items():
-        fd = _open(path)
+        fd = _open(path, MAP)
         if fd is not None:
             info, said = map_info(fd), noted_maps.get(name, objects_pb2.ObjectMap())
             loaded.maps[name] = LoadedMap(
                 name, fd, info.id, info.type, said.reused, said.pin_path, said.record_type
             )
     for name, path in found.programs.items():
-        fd = _open(path)
+        fd = _open(path, PROGRAM)
         if fd is not None:
             program = noted_programs.get(name, objects_pb2.ObjectProgram())
             details = prog_info(fd)
@@ -131,37 +139,67 @@ def _object(found: Found) -> HeldObject | None:
     return held
 
 
-def _open(path: str) -> int | None:
+def _open(path: str, kind: str) -> int | None:
+    """An fd of what is pinned; None for what is gone, or is of another kind."""
     try:
-        return syscall.obj_get(path)
+        fd = syscall.obj_get(path)
     except OSError as error:
         _log.warning("%s cannot be opened: %s", path, error.strerror)
         return None
+    said = fdinfo(fd)  # that of a link names its program too
+    if kind in said and (kind == LINK or LINK not in said):
+        return fd
+    _log.warning("%s is not ours: a pin without %s", path, kind)
+    os.close(fd)
+    return None
 
 
 def _link_infos(paths: Iterable[str]) -> list[LinkInfo]:
     found = []
     for path in paths:
-        fd = _open(path)
+        fd = _open(path, LINK)
         if fd is not None:
             found.append(link_info(fd))
             os.close(fd)
     return found
 
 
+def _unify(
+    store: Store, held: HeldObject, name: str, attachment: Attachment, running: list[int]
+) -> int:
+    """One program for the links of a daemon that was killed while it exchanged them.
+
+    They are exchanged in their order: the first one has the newest program.
+    """
+    programs = {item.id: item for item in held.loaded.programs.values()}
+    number = next((each for each in running if each in programs), 0)
+    if not number:
+        return running[0]
+    found = programs[number]
+    _log.warning("finishing the exchange of the program of link %s", name)
+    program = Program(found.fd, found.id, found.name, found.type, found.expected_attach_type)
+    if attachment.update(program) == links_pb2.UPDATE_METHOD_OVERLAP:
+        store.replace_link(held.name, name, attachment.fds)
+    return number
+
+
 def _link(
+    store: Store,
     links: Links,
     held: HeldObject,
     name: str,
     paths: list[str],
     note: objects_pb2.Link | None,
 ) -> None:
-    fds = [fd for path in paths if (fd := _open(path)) is not None]
+    fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
         return
     point = note.point if note is not None else adopt.find_point(fds)
     attachment = adopt.adopt(fds, point)
-    program_id = link_info(fds[0]).prog_id
+    running = [link_info(fd).prog_id for fd in fds]
+    program_id = running[0]
+    if len(set(running)) > 1:
+        program_id = _unify(store, held, name, attachment, running)
     message = objects_pb2.Link(name=name, program_id=program_id)
     if note is not None:
         message.CopyFrom(note)

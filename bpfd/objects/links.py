@@ -334,13 +334,27 @@ class Links:
                 self._journal.remove(name)
                 continue
             try:
+                owner = notes.get(name) or self._owner_of(name, journal)
                 keep = None
-                if not entry["session"] and name in notes:
+                if not entry["session"] and owner is not None:
                     keep = journal.adopt(TC_HOOK)
-                if keep is not None:
-                    self.adopt(*notes[name], keep)
+                if keep is not None and owner is not None:
+                    self.adopt(*owner, keep)
                 else:
                     journal.undo()
                     self._journal.remove(name)
-            except (ValueError, KeyError, TypeError, BpfdError):
+            except (KeyError, OSError, BpfdError):
                 _log.exception("settling what was left of link %s", name)
+
+    def _owner_of(
+        self, name: str, journal: ClsactJournal
+    ) -> tuple[str, objects_pb2.Link] | None:
+        """(object, link) of a filter that nothing is noted of, by the program it runs."""
+        members = self._registry.program_members()
+        for number in journal.program_ids:
+            if number in members:
+                owner, program = members[number]
+                return owner, objects_pb2.Link(
+                    name=name, program=program, program_id=number, point=journal.point()
+                )
+        return None

@@ -111,7 +111,14 @@ class Store:
         if len(fds) == 1:
             bpffs.pin(fds[0], path)
             return
-        staging = self._object(link, "staging")
+        self._pin_folder(link, path, fds)
+
+    def _of_link(self, link: str, area: str) -> str:
+        """A path that no object has: the name of an object has no '='."""
+        return f"{self._root}/{area}/link={bpffs.encode(link)}"
+
+    def _pin_folder(self, link: str, path: str, fds: list[int]) -> None:
+        staging = self._of_link(link, "staging")
         bpffs.remove(staging)
         bpffs.make_folder(staging)
         try:
@@ -128,10 +135,14 @@ class Store:
         if len(fds) == 1 and not bpffs.is_folder(path):
             bpffs.replace_pin(fds[0], path)
             return
+        if not bpffs.is_folder(path):  # a process has more threads now
+            bpffs.remove(path)
+            self._pin_folder(link, path, fds)
+            return
         for index, fd in enumerate(fds):
             bpffs.replace_pin(fd, f"{path}/{index}")
         for extra in bpffs.entries(path):
-            if int(extra) >= len(fds):
+            if not extra.isdigit() or int(extra) >= len(fds):
                 bpffs.remove(f"{path}/{extra}")
 
     def move_link(self, old_owner: str, new_owner: str, link: str) -> None:
@@ -145,7 +156,7 @@ class Store:
         """Unpins a link."""
         path = f"{self._object(owner)}/links/{bpffs.encode(link)}"
         if bpffs.is_folder(path):
-            trash = self._object(link, "trash")
+            trash = self._of_link(link, "trash")
             bpffs.make_folder(f"{self._root}/trash")
             bpffs.remove(trash)
             bpffs.rename(path, trash)
@@ -180,6 +191,7 @@ class Store:
         return [
             self._find(bpffs.decode(name), "objects")
             for name in bpffs.entries(f"{self._root}/objects")
+            if bpffs.is_folder(f"{self._root}/objects/{name}")
         ]
 
     def find_object(self, name: str) -> Found:
@@ -201,13 +213,17 @@ class Store:
             if entry.endswith("=new"):  # a link that was never put in place
                 bpffs.remove(at)
                 continue
-            numbers = (
-                sorted((each for each in bpffs.entries(at) if each.isdigit()), key=int)
-                if bpffs.is_folder(at)
-                else []
-            )
-            found.links[bpffs.decode(entry)] = [f"{at}/{each}" for each in numbers] or [at]
+            found.links[bpffs.decode(entry)] = self._pins_of_link(at)
         return found
+
+    def _pins_of_link(self, path: str) -> list[str]:
+        if not bpffs.is_folder(path):
+            return [path]
+        names = bpffs.entries(path)
+        for name in names:
+            if name.endswith("=new"):
+                bpffs.remove(f"{path}/{name}")
+        return [f"{path}/{each}" for each in sorted(filter(str.isdigit, names), key=int)]
 
     def note(self, note: objects_pb2.Object) -> None:
         """Keeps what the kernel does not; written whole or not at all.
@@ -224,16 +240,18 @@ class Store:
         return f"{self._notes}/{bpffs.encode(name)}.pb"
 
     def _read_note(self, name: str) -> objects_pb2.Object | None:
-        data = files.read(self._note(name))
-        if data is None:
-            return None
         try:
-            return objects_pb2.Object.FromString(data)
-        except DecodeError:
+            data = files.read(self._note(name))
+            return None if data is None else objects_pb2.Object.FromString(data)
+        except (DecodeError, OSError) as error:
+            _log.warning("the note of object %s cannot be read: %s", name, error)
             return None
 
     def _forget(self, name: str) -> None:
-        files.remove(self._note(name))
+        try:
+            files.remove(self._note(name))
+        except OSError as error:
+            _log.warning("the note of object %s stays: %s", name, error)
 
 
 class Journal:
