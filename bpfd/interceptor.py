@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +24,14 @@ _REST_SECONDS = 1.0
 """Until then: gRPC lets go of a message a moment after its call."""
 
 _log = logging.getLogger("bpfd.calls")
+
+_EXHAUSTED = {
+    errno.EMFILE: "the daemon may open no more files; raise its limit, unload something",
+    errno.ENFILE: "the target has no more files to open",
+    errno.ENOMEM: "the target is out of memory",
+    errno.ENOSPC: "there is no room left",
+}
+"""What may happen to any call, and what to do about it."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -215,6 +224,9 @@ class _Served:
 
         The audit line is written before the client learns how the call ended.
         """
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            hint = _EXHAUSTED[error.errno]
+            error = errors.KernelError(self._method.rpartition(".")[2], error.errno, hint)
         if isinstance(error, errors.BpfdError):
             code, message, trailing = errors.to_status(error)
             self._write(code.name, message)

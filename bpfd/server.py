@@ -40,6 +40,7 @@ def run(options: Options) -> int:
     try:
         _check_privileges()
         _check_libbpf()
+        host.raise_limits()
         with contextlib.ExitStack() as undo:
             _take(options, undo)
             asyncio.run(_serve(options, undo))

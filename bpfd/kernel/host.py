@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import re
+import resource
 import struct
 import sys
 import threading
@@ -238,6 +240,21 @@ def kernel_btf_digest() -> BtfDigest | None:
                     size += len(chunk)
             _btf = (key, BtfDigest(digest.digest(), size))
         return _btf[1]
+
+
+def raise_limits() -> None:
+    """As many open files as the hard limit allows: every program, map and link is one.
+
+    And memory for kernels that charge BPF to the lock limit (before 5.11).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    for limit, wanted in (
+        (resource.RLIMIT_NOFILE, (most, most)),
+        (resource.RLIMIT_MEMLOCK, unlimited),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(limit, wanted)
 
 
 def set_process_name(name: str) -> None:
