@@ -29,6 +29,9 @@ class EventsService(events_pb2_grpc.EventsServicer):
         self._lines = TraceLines()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = ""
+        self._begun = 0
+        self._gone_meanwhile: set[int] = set()
+        """Maps that were unloaded while a subscription had found but not opened its map."""
         objects.on_unload.append(self._unloaded)
 
     async def Subscribe(
@@ -51,6 +54,17 @@ class EventsService(events_pb2_grpc.EventsServicer):
         self, request: events_pb2.SubscribeRequest, settings: Settings
     ) -> Subscriber:
         self._loop = asyncio.get_running_loop()
+        self._begun += 1
+        try:
+            return await self._subscribe_to(request, settings)
+        finally:
+            self._begun -= 1
+            if not self._begun:
+                self._gone_meanwhile.clear()
+
+    async def _subscribe_to(
+        self, request: events_pb2.SubscribeRequest, settings: Settings
+    ) -> Subscriber:
         target = await work.run_cancellable(
             lambda _: event_settings.resolve(self._objects, request, settings), Target.close
         )
@@ -60,9 +74,12 @@ class EventsService(events_pb2_grpc.EventsServicer):
                 if reader is None:
                     opened = await work.run_cancellable(lambda _: target.open(), Opened.undo)
                     reader = self._readers[target.map_id] = self._reader(opened)
-                return reader.subscribe(
+                subscriber = reader.subscribe(
                     settings.queue_bytes, settings.batch_bytes, settings.poll_interval
                 )
+                if target.map_id in self._gone_meanwhile:
+                    reader.finish()
+                return subscriber
         finally:
             target.close()
 
@@ -81,6 +98,8 @@ class EventsService(events_pb2_grpc.EventsServicer):
             self._loop.call_soon_threadsafe(self._finish, maps)
 
     def _finish(self, maps: set[int]) -> None:
+        if self._begun:
+            self._gone_meanwhile |= maps
         for number in maps:
             # Whoever subscribes from now on meets the map anew, if it still exists.
             if (reader := self._readers.get(number)) is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 
 from bpfd.errors import NotFound
+from bpfd.events import settings
 from bpfd.kernel import elf_object
 from bpfd.kernel.load_options import Cancelled, LoadOptions, never
 from bpfd.objects.objects import Objects
+from bpfd.services.events import EventsService
 from bpfd.sessions import Sessions
-from bpfd.v1 import common_pb2, links_pb2, objects_pb2
-from tests.kernel.api import PINNED, SWITCHES, program
+from bpfd.v1 import common_pb2, events_pb2, links_pb2, objects_pb2
+from tests.kernel.api import PINNED, SWITCHES, map_ref, program
 from tests.kernel.clang import compiled
 
 
@@ -140,3 +143,30 @@ def test_a_cancelled_load_leaves_no_pins(tmp_path: Path) -> None:
         assert not list(root.glob("*"))
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+async def test_a_ring_that_is_unloaded_while_it_is_opened(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream ends by itself: nobody writes into that ring any more."""
+    service = EventsService(objects)
+    objects.load(
+        objects_pb2.LoadRequest(name="ev", lifetime=PINNED, elf=compiled("events")),
+        never,
+        lambda _: None,
+    )
+    resolve = settings.resolve
+
+    def slow(*arguments: Any) -> settings.Target:
+        found = resolve(*arguments)
+        objects.unload("ev")
+        return found
+
+    monkeypatch.setattr(settings, "resolve", slow)
+    request = events_pb2.SubscribeRequest(map=map_ref("ev/ev_ring"))
+    subscriber = await service._subscribe(request, settings.validate(request))
+    try:
+        assert await asyncio.wait_for(subscriber.next(), 20) is None
+    finally:
+        subscriber.close()
+    assert not service._gone_meanwhile
