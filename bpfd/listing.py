@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
 from bpfd.kernel import holders, host, libbpf, program_dump, syscall
-from bpfd.kernel.constants import Cmd, LinkType
+from bpfd.kernel.constants import Cmd, LinkType, name_of
 from bpfd.kernel.info import ProgInfo, fdinfo, link_info, prog_info, prog_map_ids
 from bpfd.objects.registry import Registry
 from bpfd.v1 import common_pb2, links_pb2
@@ -143,7 +143,7 @@ def links(registry: Registry) -> list[links_pb2.KernelLink]:
             message = links_pb2.KernelLink(
                 id=info.id,
                 type=info.type,
-                type_name=_type_name(info.type),
+                type_name=name_of(LinkType, info.type) or f"type {info.type}",
                 program_id=info.prog_id,
                 attach_type=info.attach_type,
                 ifindex=info.ifindex,
@@ -162,10 +162,3 @@ def links(registry: Registry) -> list[links_pb2.KernelLink]:
             )
             found.append(message)
     return found
-
-
-def _type_name(number: int) -> str:
-    try:
-        return LinkType(number).name.lower()
-    except ValueError:
-        return f"type {number}"

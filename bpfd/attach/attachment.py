@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from bpfd import errors
 from bpfd.attach.failure import refused
 from bpfd.kernel import syscall
-from bpfd.kernel.constants import ProgType
+from bpfd.kernel.constants import ProgType, name_of
 from bpfd.kernel.info import link_info
 from bpfd.v1 import links_pb2
 
@@ -68,10 +68,7 @@ def hook(name: str, types: Iterable[int], capability: str) -> Hook:
 
 
 def _type_name(number: int) -> str:
-    try:
-        return ProgType(number).name.lower()
-    except ValueError:
-        return str(number)
+    return name_of(ProgType, number) or str(number)
 
 
 class Attachment:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound, NotSupported
 from bpfd.events.fan_out import Source
 from bpfd.kernel import host, map_io
-from bpfd.kernel.constants import MapType, type_name
+from bpfd.kernel.constants import MapType, name_of
 from bpfd.kernel.info import MapInfo, map_info
 from bpfd.kernel.perf_buffer import PerfBuffers
 from bpfd.kernel.ring import Ring
@@ -166,7 +166,7 @@ def resolve(
         if kind not in (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY):
             raise InvalidArgument(
                 "map",
-                f"map {target.map_id} is of type {type_name(kind)}; "
+                f"map {target.map_id} is of type {name_of(MapType, kind) or kind}; "
                 "only ring buffers and perf event arrays have events",
             )
         if kind == MapType.RINGBUF and target._info.map_flags & _OVERWRITES:

@@ -122,7 +122,7 @@ class LinkCreate(ctypes.Structure):
 
 
 class LinkUpdate(ctypes.Structure):
-    """BPF_LINK_UPDATE, BPF_LINK_DETACH, BPF_ITER_CREATE."""
+    """BPF_LINK_UPDATE, BPF_LINK_DETACH."""
 
     _fields_ = (
         ("link_fd", c_uint32),
@@ -140,18 +140,6 @@ class RawTracepoint(ctypes.Structure):
         ("prog_fd", c_uint32),
         ("_pad", c_uint32),
         ("cookie", c_uint64),
-    )
-
-
-class ProgAttach(ctypes.Structure):
-    """BPF_PROG_ATTACH and BPF_PROG_DETACH."""
-
-    _fields_ = (
-        ("target", c_uint32),
-        ("attach_bpf_fd", c_uint32),
-        ("attach_type", c_uint32),
-        ("attach_flags", c_uint32),
-        ("replace_bpf_fd", c_uint32),
     )
 
 

@@ -126,12 +126,12 @@ class MapType(IntEnum):
     INSN_ARRAY = 34
 
 
-def type_name(number: int) -> str:
-    """Name of a map type as people write it: "percpu_hash"; a newer one by its number."""
+def name_of(kind: type[IntEnum], number: int) -> str:
+    """A number of the kernel as people write it: "percpu_hash"; empty: newer than this list."""
     try:
-        return MapType(number).name.lower()
+        return kind(number).name.lower()
     except ValueError:
-        return str(number)
+        return ""
 
 
 PERCPU_MAP_TYPES = frozenset(

@@ -25,8 +25,6 @@ _WANTED = ("bpf", "tracefs", "debugfs", "cgroup2", "proc", "sysfs")
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_RELATIME = 2, 4, 8, 1 << 21
 _BPF_FS_MAGIC = 0xCAFE4A11
 
-_mounted_here: list[str] = []
-
 
 @dataclass(frozen=True)
 class MountPoint:
@@ -65,11 +63,6 @@ def everything() -> list[MountPoint]:
 def mounts() -> list[MountPoint]:
     """Mounts of the kernel's file systems in this mount namespace."""
     return [mount for mount in everything() if mount.type in _WANTED]
-
-
-def mounted_here() -> list[str]:
-    """Paths that this process mounted."""
-    return list(_mounted_here)
 
 
 def find(kind: str, preferred: str = "") -> str:
@@ -155,7 +148,6 @@ def _mount(kind: str, path: str, flags: int, data: str) -> None:
     mount = _libc().mount
     mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
     if mount(b"none", os.fsencode(path), kind.encode(), flags, data.encode() or None) == 0:
-        _mounted_here.append(path)
         return
     number = ctypes.get_errno()
     action = f"mounting {kind} at {path}"

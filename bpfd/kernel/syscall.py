@@ -125,16 +125,6 @@ def map_lookup_elem(fd: int, key: bytes, value_size: int, flags: int = 0) -> byt
     return value.raw[:value_size]
 
 
-def map_lookup_and_delete_elem(
-    fd: int, key: bytes | None, value_size: int, flags: int = 0
-) -> bytes:
-    """Takes an entry out; `key` None pops from a queue or stack."""
-    value = ctypes.create_string_buffer(max(value_size, 1))
-    attr = attr_of.Elem(fd, 0, _address(key), _address(value), flags)
-    bpf(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, attr)
-    return value.raw[:value_size]
-
-
 def map_update_elem(fd: int, key: bytes | None, value: bytes, flags: int = 0) -> None:
     """Writes one entry; `flags` is BPF_ANY, BPF_NOEXIST or BPF_EXIST, or'ed with others."""
     bpf(Cmd.MAP_UPDATE_ELEM, attr_of.Elem(fd, 0, _address(key), _address(value), flags))
@@ -356,27 +346,12 @@ def link_detach(link_fd: int) -> None:
     bpf(Cmd.LINK_DETACH, attr_of.LinkUpdate(link_fd, 0, 0, 0))
 
 
-def iter_create(link_fd: int) -> int:
-    """An fd that reads an iterator link's output."""
-    return bpf(Cmd.ITER_CREATE, attr_of.LinkUpdate(link_fd, 0, 0, 0))
-
-
 def raw_tracepoint_open(name: str | None, prog_fd: int, cookie: int = 0) -> int:
     """The fd of a raw tracepoint link; `name` None: fixed when the program was loaded."""
     text = name.encode() if name is not None else None
     return bpf(
         Cmd.RAW_TRACEPOINT_OPEN, attr_of.RawTracepoint(_address(text), prog_fd, 0, cookie)
     )
-
-
-def prog_attach(target: int, prog_fd: int, attach_type: int, flags: int = 0) -> None:
-    """BPF_PROG_ATTACH, for hooks without links."""
-    bpf(Cmd.PROG_ATTACH, attr_of.ProgAttach(target, prog_fd, attach_type, flags, 0))
-
-
-def prog_detach(target: int, prog_fd: int, attach_type: int) -> None:
-    """BPF_PROG_DETACH."""
-    bpf(Cmd.PROG_DETACH, attr_of.ProgAttach(target, prog_fd, attach_type, 0, 0))
 
 
 def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int], list[int]]:

@@ -16,7 +16,7 @@ from bpfd.errors import (
     PermissionMissing,
 )
 from bpfd.kernel import map_io
-from bpfd.kernel.constants import MapType
+from bpfd.kernel.constants import MapType, name_of
 from bpfd.kernel.cpus import percpu_stride, possible_count
 from bpfd.kernel.info import MapInfo, fdinfo, map_info
 from bpfd.kernel.map_io import Shape
@@ -143,8 +143,5 @@ def open_map(fd: int, member: tuple[str, str] | None) -> OpenMap:
     """Describes the map behind an fd, which stays the caller's."""
     info: MapInfo = map_info(fd)
     name = member[1] if member else info.name.decode(errors="replace") or str(info.id)
-    try:
-        type_name = MapType(info.type).name.lower()
-    except ValueError:
-        type_name = f"map of type {info.type}"
+    type_name = name_of(MapType, info.type) or f"map of type {info.type}"
     return OpenMap(fd, info.id, name, type_name, map_io.shape(info), percpu_stride(info))
