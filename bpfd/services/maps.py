@@ -65,15 +65,27 @@ class MapsService(maps_pb2_grpc.MapsServicer):
         self, request: maps_pb2.UpdateRequest, context: Context
     ) -> maps_pb2.UpdateResponse:
         check = require_for_map(self._objects.registry, "writing")
-        await work.run(check, request.map)
-        return await self._run(entries.update, request)
+
+        def update(
+            objects: Objects, request: maps_pb2.UpdateRequest, cancelled: Cancel
+        ) -> maps_pb2.UpdateResponse:
+            check(request.map)
+            return entries.update(objects, request, cancelled)
+
+        return await self._run(update, request)
 
     async def Delete(
         self, request: maps_pb2.DeleteRequest, context: Context
     ) -> maps_pb2.DeleteResponse:
         check = require_for_map(self._objects.registry, "deleting from")
-        await work.run(check, request.map)
-        return await self._run(entries.delete, request)
+
+        def delete(
+            objects: Objects, request: maps_pb2.DeleteRequest, cancelled: Cancel
+        ) -> maps_pb2.DeleteResponse:
+            check(request.map)
+            return entries.delete(objects, request, cancelled)
+
+        return await self._run(delete, request)
 
     async def _run(
         self, function: Callable[[Objects, Request, Cancel], Response], request: Request
