@@ -172,9 +172,7 @@ class Objects:
                 maps = dict(options.maps)
                 for name, fd in reuse.items():
                     chosen = maps.get(name, MapSetting())
-                    if chosen.reuse_fd is None and replacing.keeps(
-                        chosen, old.loaded.maps[name].fd
-                    ):
+                    if chosen.reuse_fd is None and replacing.keeps(chosen, fd):
                         maps[name] = dataclasses.replace(chosen, reuse_fd=fd)
                 return dataclasses.replace(
                     options, inspect=check, pin_by_name=session is None, maps=maps
