@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bpfctl.debian.sources import MIRROR_VARIABLE, Source, source_list, sources
 
 LINES = [

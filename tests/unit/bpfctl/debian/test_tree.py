@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from bpfctl.debian import ArchiveError, tree
 from bpfctl.debian.libraries import closure, needs
 
@@ -47,7 +46,7 @@ def test_a_damaged_file_leaves_nothing(tmp_path: Path) -> None:
     broken = tmp_path / "broken.deb"
     broken.write_bytes(b"!<arch>\nnothing")
     place = tmp_path / "trees" / "one"
-    with pytest.raises(ArchiveError, match="broken.deb cannot be unpacked"):
+    with pytest.raises(ArchiveError, match=r"broken\.deb cannot be unpacked"):
         tree.unpack([broken], place)
     assert list(place.parent.iterdir()) == []
 
@@ -71,5 +70,5 @@ def test_libraries_of_a_real_program(tmp_path: Path) -> None:
     assert "libc.so.6" in asked.libraries
     assert asked.interpreter
     assert needs(Path(__file__)) is None
-    with pytest.raises(ArchiveError, match="dpkg-deb needs .*in none of the packages"):
+    with pytest.raises(ArchiveError, match=r"dpkg-deb needs .*in none of the packages"):
         closure([shell], tmp_path, "x86_64-linux-gnu")
