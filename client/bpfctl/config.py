@@ -8,9 +8,12 @@ own). `local` needs no entry: it is the daemon of this machine, at `BPFCTL_SOCKE
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,12 +49,34 @@ class SshTarget:
     port: int = 0
     """0: as the SSH configuration says, else 22."""
     command: str = DEFAULT_DIAL
+    """What connects to an installed daemon by its stdio; only used while `home` is empty."""
+    identity: str = ""
+    """File of a private key; empty: as the SSH configuration says."""
+    known_hosts: str = ""
+    """File of host keys; empty: as the SSH configuration says."""
+    home: str = ""
+    """Folder there of the daemon that `target up` put there; empty: none."""
 
     @property
     def address(self) -> str:
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{user}{host}" + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True)
+class AdbTarget:
+    """A device of the Android debug bridge, with a daemon that `target up` put there."""
+
+    transport: ClassVar[str] = "adb"
+    serial: str = ""
+    """Empty: `ANDROID_SERIAL`, else the only device there is."""
+    home: str = ""
+    """Folder there of the daemon that `target up` put there; empty: none yet."""
+
+    @property
+    def address(self) -> str:
+        return self.serial or os.environ.get("ANDROID_SERIAL") or "(the only device)"
 
 
 @dataclass(frozen=True)
@@ -70,11 +95,12 @@ class TcpTarget:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-TargetConfig = LocalTarget | SshTarget | TcpTarget
+TargetConfig = LocalTarget | SshTarget | AdbTarget | TcpTarget
 
-_KINDS: dict[str, type[LocalTarget] | type[SshTarget] | type[TcpTarget]] = {
+_KINDS: dict[str, type[TargetConfig]] = {
     "local": LocalTarget,
     "ssh": SshTarget,
+    "adb": AdbTarget,
     "tcp": TcpTarget,
 }
 
@@ -181,6 +207,33 @@ def _from_entry(name: str, entry: Any, path: Path) -> TargetConfig:
         raise InvalidArgument(where, f"a {kind.transport} target needs {needed}") from None
 
 
+@contextlib.contextmanager
+def changing_targets() -> Iterator[dict[str, TargetConfig]]:
+    """Named targets to be changed in place and saved; others who change them wait.
+
+    Raises as `load_targets` and `save_targets`; nothing is saved when the block raises.
+    """
+    folder = config_dir()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        targets = load_targets()
+        yield targets
+        save_targets(targets)
+    finally:
+        os.close(handle)
+
+
+def _settings(config: TargetConfig) -> dict[str, Any]:
+    """What stands in the file: all settings but those that have their usual value."""
+    return {
+        item.name: getattr(config, item.name)
+        for item in fields(config)
+        if getattr(config, item.name) != item.default
+    }
+
+
 def save_targets(targets: dict[str, TargetConfig]) -> Path:
     """Write all named targets, at once and readable for this user alone; gives the path."""
     import tempfile
@@ -190,7 +243,7 @@ def save_targets(targets: dict[str, TargetConfig]) -> Path:
     tables = {
         name: {
             "transport": config.transport,
-            **{item.name: getattr(config, item.name) for item in fields(config)},
+            **_settings(config),
         }
         for name, config in targets.items()
     }
@@ -222,7 +275,8 @@ def check_name(name: str) -> str:
 def resolve(name: str | None = None) -> tuple[str, TargetConfig]:
     """Name and settings of the target to speak to.
 
-    `name` is a named target, `local`, or an address: "unix:PATH", "ssh://[user@]host[:port]".
+    `name` is a named target, `local`, or an address: "unix:PATH", "ssh://[user@]host[:port]",
+    "adb:[SERIAL]".
     None: `BPFCTL_TARGET`, else `local`. Raises NotFound.
     """
     name = name or os.environ.get("BPFCTL_TARGET") or DEFAULT_TARGET
@@ -230,6 +284,8 @@ def resolve(name: str | None = None) -> tuple[str, TargetConfig]:
         return name, LocalTarget(name.removeprefix("unix:"))
     if name.startswith("ssh://"):
         return name, parse_ssh(name.removeprefix("ssh://").rstrip("/"))
+    if name.startswith("adb:"):
+        return name, AdbTarget(name.removeprefix("adb:"))
     targets = load_targets()
     if name in targets:
         return name, targets[name]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import click
@@ -41,6 +42,24 @@ def command() -> None:
     metavar="COMMAND",
     help="With --ssh: what to run there [bpfd dial-stdio].",
 )
+@click.option(
+    "-i",
+    "--identity",
+    type=click.Path(exists=True, dir_okay=False),
+    help="With --ssh: a private key.",
+)
+@click.option(
+    "--known-hosts",
+    type=click.Path(dir_okay=False),
+    help="With --ssh: file of host keys, in place of the usual ones.",
+)
+@click.option(
+    "--adb",
+    is_flag=False,
+    flag_value="",
+    metavar="[SERIAL]",
+    help="A device of the Android debug bridge [ANDROID_SERIAL, the only one].",
+)
 @click.option("--tcp", metavar="HOST:PORT", help="Through TCP with mutual TLS.")
 @click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="With --tcp: CA.")
 @click.option(
@@ -55,6 +74,9 @@ def add(
     local: str | None,
     ssh: str | None,
     dial: str | None,
+    identity: str | None,
+    known_hosts: str | None,
+    adb: str | None,
     tcp: str | None,
     ca: str | None,
     cert: str | None,
@@ -65,29 +87,40 @@ def add(
     from bpfctl import config
 
     config.check_name(name)
-    if sum(way is not None for way in (local, ssh, tcp)) != 1:
-        raise click.UsageError("say one of --local, --ssh and --tcp")
+    if sum(way is not None for way in (local, ssh, adb, tcp)) != 1:
+        raise click.UsageError("say one of --local, --ssh, --adb and --tcp")
     if tcp is None and (ca or cert or key):
         raise click.UsageError("--ca, --cert and --key belong to --tcp")
-    if ssh is None and dial:
-        raise click.UsageError("--command belongs to --ssh")
-    targets = config.load_targets()
-    if name in targets and not replace:
-        raise click.UsageError(f"there is a target {name!r} already; --replace overwrites it")
+    if ssh is None and (dial or identity or known_hosts):
+        raise click.UsageError("--command, --identity and --known-hosts belong to --ssh")
     entry: config.TargetConfig
     if ssh is not None:
-        entry = config.parse_ssh(ssh, dial or config.DEFAULT_DIAL)
+        entry = dataclasses.replace(
+            config.parse_ssh(ssh, dial or config.DEFAULT_DIAL),
+            identity=_absolute(identity),
+            known_hosts=_absolute(known_hosts),
+        )
+    elif adb is not None:
+        entry = config.AdbTarget(adb)
     elif tcp is not None:
         if not (ca and cert and key):
             raise click.UsageError("--tcp needs --ca, --cert and --key: see `bpfctl pki`")
         host, port = config.parse_host(tcp, config.DEFAULT_TCP_PORT)
-        paths = [os.path.abspath(path) for path in (ca, cert, key)]
-        entry = config.TcpTarget(host, port, *paths)
+        entry = config.TcpTarget(host, port, _absolute(ca), _absolute(cert), _absolute(key))
     else:
         entry = config.LocalTarget(os.path.abspath(local or config.default_socket()))
-    targets[name] = entry
-    path = config.save_targets(targets)
+    with config.changing_targets() as targets:
+        if name in targets and not replace:
+            raise click.UsageError(
+                f"there is a target {name!r} already; --replace overwrites it"
+            )
+        targets[name] = entry
+    path = config.config_dir() / "targets.toml"
     click.echo(f"{name}: {entry.transport} {entry.address} (in {path})")
+
+
+def _absolute(path: str | None) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if path else ""
 
 
 @click.command()
@@ -97,11 +130,10 @@ def remove(name: str) -> None:
     from bpfctl import config
     from bpfctl.errors import NotFound
 
-    targets = config.load_targets()
-    if name not in targets:
-        raise NotFound("target", name, hint="`bpfctl target list` shows all")
-    del targets[name]
-    config.save_targets(targets)
+    with config.changing_targets() as targets:
+        if name not in targets:
+            raise NotFound("target", name, hint="`bpfctl target list` shows all")
+        del targets[name]
 
 
 @click.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bpfctl.config import LocalTarget, SshTarget, TargetConfig
+from bpfctl.config import LocalTarget, SshTarget, TargetConfig, TcpTarget
 
 if TYPE_CHECKING:
     import grpc
@@ -49,9 +49,11 @@ def open_connection(name: str, config: TargetConfig, timeout: float) -> Connecti
         from bpfctl.transport.ssh import SshConnection
 
         return SshConnection(name, config, timeout)
-    from bpfctl.transport.tcp import TcpConnection
+    if isinstance(config, TcpTarget):
+        from bpfctl.transport.tcp import TcpConnection
 
-    return TcpConnection(name, config)
+        return TcpConnection(name, config)
+    raise NotImplementedError(config.transport)
 
 
 def channel_options(*, keepalive: bool) -> ChannelOptions:

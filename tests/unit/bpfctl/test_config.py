@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from bpfctl.errors import InvalidArgument, NotFound
 @pytest.fixture(autouse=True)
 def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BPFCTL_CONFIG_DIR", str(tmp_path / "config"))
-    for name in ("BPFCTL_TARGET", "BPFCTL_SOCKET"):
+    for name in ("BPFCTL_TARGET", "BPFCTL_SOCKET", "ANDROID_SERIAL"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -25,6 +26,9 @@ def test_targets_come_back_as_saved() -> None:
     targets: dict[str, config.TargetConfig] = {
         "here": config.LocalTarget("/tmp/s"),
         "board": config.SshTarget("board.lan", "root", 2222, "/opt/bpfd dial-stdio"),
+        "phone": config.AdbTarget("emulator-5554", "/data/local/tmp/bpfd"),
+        "any": config.AdbTarget(),
+        "keyed": config.SshTarget("h", identity="/key", known_hosts="/hosts", home="/h"),
         "edge": config.TcpTarget("::1", 9843, "/ca", "/cert", "/key"),
     }
     path = config.save_targets(targets)
@@ -33,8 +37,34 @@ def test_targets_come_back_as_saved() -> None:
     assert [entry.address for entry in targets.values()] == [
         "/tmp/s",
         "root@board.lan:2222",
+        "emulator-5554",
+        "(the only device)",
+        "h",
         "[::1]:9843",
     ]
+
+
+def test_usual_values_are_not_written() -> None:
+    path = config.save_targets({"any": config.AdbTarget(), "b": config.SshTarget("h")})
+    assert path.read_text() == (
+        '[targets.any]\ntransport = "adb"\n\n[targets.b]\ntransport = "ssh"\nhost = "h"\n'
+    )
+
+
+def test_changes_wait_for_each_other() -> None:
+    def add(number: int) -> None:
+        with config.changing_targets() as targets:
+            targets[f"t{number}"] = config.LocalTarget(str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(32)))
+    assert len(config.load_targets()) == 32
+
+
+def test_nothing_is_saved_after_a_failure() -> None:
+    with pytest.raises(ZeroDivisionError), config.changing_targets() as targets:
+        targets["x"] = config.LocalTarget(str(1 // 0))
+    assert config.load_targets() == {}
 
 
 def test_choice_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +77,7 @@ def test_choice_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_addresses_are_targets_too() -> None:
     assert config.resolve("unix:/tmp/a b")[1] == config.LocalTarget("/tmp/a b")
     assert config.resolve("ssh://pi@10.0.0.1:22")[1] == config.SshTarget("10.0.0.1", "pi", 22)
+    assert config.resolve("adb:abc")[1] == config.AdbTarget("abc")
 
 
 def test_unknown_target_names_near_ones() -> None:

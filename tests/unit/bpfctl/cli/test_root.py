@@ -70,7 +70,7 @@ def test_short_help_is_given_for_each() -> None:
         (["map", "delete", "x"], "say KEY..., or --all"),
         (["-o", "xml", "map", "list"], "'xml' is not one of"),
         (["run", "x.bpf.c", "--duration", "soon"], "write 10, 1.5s"),
-        (["target", "add", "x"], "say one of --local, --ssh and --tcp"),
+        (["target", "add", "x"], "say one of --local, --ssh, --adb and --tcp"),
         (["target", "add", "x", "--tcp", "a:1"], "needs --ca, --cert and --key"),
         (["target", "add", "a b", "--local"], "letters, digits"),
         (["pki", "issue", "x"], "say --server or --client"),
