@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 
 _ET_CORE = 4
 _PT_NOTE = 4
@@ -15,6 +16,7 @@ _NT_GNU_BUILD_ID = 3
 _MAX_SEGMENTS = 256
 _MAX_NOTES = 64 << 10
 _MAX_ID = 64
+_KERNEL_NOTES = "/sys/kernel/notes"
 
 
 def is_elf(fd: int) -> bool:
@@ -43,6 +45,15 @@ def build_id_of(path: str) -> bytes:
         return build_id(fd)
     finally:
         os.close(fd)
+
+
+def kernel_build_id() -> bytes:
+    """The build id of the running kernel; empty: it has none, or does not show it."""
+    try:
+        with open(_KERNEL_NOTES, "rb", buffering=0) as file:
+            return _in_notes(file.read(_MAX_NOTES), "<" if sys.byteorder == "little" else ">")
+    except (struct.error, OSError):
+        return b""
 
 
 def _find(fd: int) -> bytes:

@@ -8,7 +8,6 @@ import ctypes
 import dataclasses
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -128,16 +127,22 @@ def _open(
     opts = ObjectOpenOpts(sz=ctypes.sizeof(ObjectOpenOpts), object_name=name.encode())
     opts.pin_root_path = os.fsencode(options.pin_root)
     if options.kernel_btf:
-        file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="bpfd-btf-"))  # noqa: SIM115
-        file.write(options.kernel_btf)
-        file.flush()
-        opts.btf_custom_path = file.name.encode()
+        opts.btf_custom_path = _in_memory(options.kernel_btf, stack)
     handle = library().bpf_object__open_mem(elf, len(elf), ctypes.byref(opts))
     if not handle:
         raise rejection.open_failed(ctypes.get_errno(), lines)
     pointer = ctypes.c_void_p(handle)
     stack.callback(library().bpf_object__close, pointer)
     return pointer
+
+
+def _in_memory(data: bytes, stack: ExitStack) -> bytes:
+    """Path of a file with this content, that needs no writable folder; as long as `stack`."""
+    fd = os.memfd_create("bpfd-btf")
+    stack.callback(os.close, fd)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    return b"/proc/self/fd/%d" % fd
 
 
 def _text(name: bytes | None) -> str:

@@ -15,6 +15,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from bpfd.kernel.build_id import kernel_build_id
+
 CAPABILITIES = {
     "CAP_NET_ADMIN": 12,
     "CAP_SYS_PTRACE": 19,
@@ -76,6 +78,7 @@ class Host:
     kernel_release: str
     kernel_version: str
     kernel_version_code: int
+    kernel_build_id: bytes
     operating_system: str
     boot_id: str
     big_endian: bool
@@ -95,6 +98,7 @@ def host() -> Host:
         kernel_version_code=version_code(
             name.release, name.version, _first_line("/proc/version_signature")
         ),
+        kernel_build_id=kernel_build_id(),
         operating_system=_operating_system(),
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         big_endian=sys.byteorder == "big",

@@ -39,6 +39,13 @@ _GATED = {
     ProgType.EXT: ("freplace (program extensions)", "5.6"),
 }
 
+# Types that the kernel attaches by its own BTF.
+_BY_BTF = {
+    ProgType.TRACING: ("fentry, fexit, fmod_ret, tp_btf and iterators", "5.5"),
+    ProgType.LSM: ("LSM programs", "5.7"),
+    ProgType.STRUCT_OPS: ("struct_ops", "5.6"),
+}
+
 # Maps of these kinds have no fixed number of entries, or no values.
 _WITHOUT_ENTRIES = {
     *(MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE, MapType.SK_STORAGE),
@@ -133,16 +140,32 @@ def explain(
             "offer; declare it __weak and look whether it is there, or leave out what uses it",
         )
     if "valid kernel BTF" in said:
-        return NotSupported(
-            "CO-RE relocations without kernel BTF",
-            needs="a kernel with CONFIG_DEBUG_INFO_BTF, or BTF of this kernel sent along",
-        )
+        return _without_kernel_btf(types)
     text = _tail(line for line in lines if not line.startswith(_FAILED_OBJECT))
     if error == errno.EPERM:
         return PermissionMissing("CAP_BPF or CAP_SYS_ADMIN", action=f"loading ({text})")
     if error in (errno.EINVAL, errno.ENOENT, errno.ESRCH, errno.ENOEXEC):
         return InvalidArgument("elf", text or "libbpf cannot load this object")
     return KernelError(f"loading the object ({text})", error)
+
+
+def _without_kernel_btf(types: dict[str, tuple[int, str]]) -> NotSupported:
+    """libbpf wants BTF of a kernel that has none."""
+    for name, (kind, section) in types.items():
+        if kind in _BY_BTF:
+            what, since = _BY_BTF[ProgType(kind)]
+            return NotSupported(
+                f"{what}, the kind of program {name} ({section})",
+                since=since,
+                needs="the kernel itself attaches it by its own BTF, and was built without "
+                "(CONFIG_DEBUG_INFO_BTF); hook a kprobe, a tracepoint or a raw tracepoint "
+                f"instead, {_leave_out(name)}",
+            )
+    return NotSupported(
+        "CO-RE relocations without kernel BTF",
+        needs="a kernel with CONFIG_DEBUG_INFO_BTF, or BTF of this kernel sent along "
+        "(LoadOptions.kernel_btf)",
+    )
 
 
 def program_refused(error: int, program: str, log: str, program_type: int) -> BpfdError:

@@ -7,12 +7,11 @@ from contextlib import ExitStack
 
 from bpfd.errors import InvalidArgument
 from bpfd.kernel.load_options import Constant, LoadOptions, MapSetting, ProgramSetting
-from bpfd.objects.elf_check import check
+from bpfd.objects import btf_check, elf_check
 from bpfd.objects.registry import Registry
 from bpfd.v1 import objects_pb2
 
 MAX_LOG_BYTES = 64 * 1024 * 1024
-MAX_KERNEL_BTF_BYTES = 32 * 1024 * 1024
 MAX_TYPE_NAME = 256
 _LOG_LEVELS = 7
 
@@ -20,12 +19,15 @@ _LOG_LEVELS = 7
 def check_source(
     request: objects_pb2.LoadRequest | objects_pb2.VerifyRequest,
 ) -> None:
-    """Raises InvalidArgument unless there is an ELF object or a specification."""
+    """Raises InvalidArgument unless there is a sound ELF object or a specification, and
+    sound BTF of the kernel where it is sent along."""
     source = request.WhichOneof("source")
     if source is None:
         raise InvalidArgument("source", "neither an ELF object nor a specification")
     if source == "elf":
-        check(request.elf)
+        elf_check.check(request.elf)
+    if request.options.kernel_btf:
+        btf_check.check(request.options.kernel_btf, "options.kernel_btf")
 
 
 def options(
@@ -36,8 +38,6 @@ def options(
         raise InvalidArgument("options.log_level", "0, 1, 2, or one of them plus 4")
     if message.log_size > MAX_LOG_BYTES:
         raise InvalidArgument("options.log_size", f"at most {MAX_LOG_BYTES} bytes")
-    if len(message.kernel_btf) > MAX_KERNEL_BTF_BYTES:
-        raise InvalidArgument("options.kernel_btf", f"at most {MAX_KERNEL_BTF_BYTES} bytes")
     return LoadOptions(
         maps={item.name: _map_setting(item, registry, stack) for item in message.maps},
         programs={

@@ -109,8 +109,11 @@ class LoadOptions(_message.Message):
     log_size: _builtins.int
     """Bytes of log kept for each program; 0: 16 MiB. The kernel keeps the end."""
     kernel_btf: _builtins.bytes
-    """BTF of the target's kernel, where the kernel has none; raw BTF, may be reduced to
-    what the object needs.
+    """BTF of the target's kernel, where the kernel has none; raw BTF in the target's byte
+    order, at most 32 MiB, may be reduced to what the object needs (min CO-RE BTF). CO-RE
+    relocations are resolved by it, even where the kernel has BTF of its own. Programs that
+    the kernel itself attaches by BTF (fentry, tp_btf, lsm, iterators, struct_ops) get no
+    use of it.
     """
     @_builtins.property
     def maps(self) -> _containers.RepeatedCompositeFieldContainer[Global___MapSetting]: ...

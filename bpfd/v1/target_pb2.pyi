@@ -91,6 +91,8 @@ class TargetInfo(_message.Message):
     BOOTTIME_EPOCH_FIELD_NUMBER: _builtins.int
     LIBBPF_VERSION_FIELD_NUMBER: _builtins.int
     KERNEL_VERSION_CODE_FIELD_NUMBER: _builtins.int
+    OPEN_SESSIONS_FIELD_NUMBER: _builtins.int
+    KERNEL_BUILD_ID_FIELD_NUMBER: _builtins.int
     api_minor: _builtins.int
     """Grows when messages or calls are added, within package bpfd.v1."""
     daemon_version: _builtins.str
@@ -123,6 +125,12 @@ class TargetInfo(_message.Message):
     """libbpf in use: "1.1.2"."""
     kernel_version_code: _builtins.int
     """Kernel's LINUX_VERSION_CODE as BPF programs need it."""
+    open_sessions: _builtins.int
+    """Sessions that live now, those within their grace period included: they end when the
+    daemon does.
+    """
+    kernel_build_id: _builtins.bytes
+    """GNU build id of the kernel (/sys/kernel/notes); empty: it has none, or hides it."""
     @_builtins.property
     def online_cpus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -170,10 +178,12 @@ class TargetInfo(_message.Message):
         boottime_epoch: _timestamp_pb2.Timestamp | None = ...,
         libbpf_version: _builtins.str = ...,
         kernel_version_code: _builtins.int = ...,
+        open_sessions: _builtins.int = ...,
+        kernel_build_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["boottime_epoch", b"boottime_epoch", "limits", b"limits", "monotonic_epoch", b"monotonic_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_minor", b"api_minor", "big_endian", b"big_endian", "boot_id", b"boot_id", "boottime_epoch", b"boottime_epoch", "btf_sha256", b"btf_sha256", "btf_size", b"btf_size", "capabilities", b"capabilities", "daemon_pid", b"daemon_pid", "daemon_version", b"daemon_version", "features", b"features", "hostname", b"hostname", "kernel_release", b"kernel_release", "kernel_version", b"kernel_version", "kernel_version_code", b"kernel_version_code", "libbpf_version", b"libbpf_version", "limits", b"limits", "lockdown", b"lockdown", "machine", b"machine", "monotonic_epoch", b"monotonic_epoch", "mounts", b"mounts", "online_cpus", b"online_cpus", "operating_system", b"operating_system", "page_size", b"page_size", "pointer_bits", b"pointer_bits", "possible_cpus", b"possible_cpus", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_minor", b"api_minor", "big_endian", b"big_endian", "boot_id", b"boot_id", "boottime_epoch", b"boottime_epoch", "btf_sha256", b"btf_sha256", "btf_size", b"btf_size", "capabilities", b"capabilities", "daemon_pid", b"daemon_pid", "daemon_version", b"daemon_version", "features", b"features", "hostname", b"hostname", "kernel_build_id", b"kernel_build_id", "kernel_release", b"kernel_release", "kernel_version", b"kernel_version", "kernel_version_code", b"kernel_version_code", "libbpf_version", b"libbpf_version", "limits", b"limits", "lockdown", b"lockdown", "machine", b"machine", "monotonic_epoch", b"monotonic_epoch", "mounts", b"mounts", "online_cpus", b"online_cpus", "open_sessions", b"open_sessions", "operating_system", b"operating_system", "page_size", b"page_size", "pointer_bits", b"pointer_bits", "possible_cpus", b"possible_cpus", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpfd.kernel.build_id import build_id, build_id_of, is_elf
+from bpfd.kernel.build_id import build_id, build_id_of, is_elf, kernel_build_id
 
 ID = bytes(range(20))
 
@@ -87,3 +87,8 @@ def test_damaged_files_are_no_trouble(noise: bytes, at: int, wide: bool) -> None
         assert len(build_id(fd)) <= 64
     finally:
         os.close(fd)
+
+
+def test_of_the_running_kernel() -> None:
+    shown = os.path.exists("/sys/kernel/notes")
+    assert len(kernel_build_id()) in ((20, 0) if shown else (0,))

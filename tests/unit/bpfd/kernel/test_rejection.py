@@ -77,9 +77,21 @@ def test_an_unknown_section_goes_before_the_failed_load() -> None:
 
 def test_no_kernel_btf() -> None:
     lines = ["libbpf: Error loading vmlinux BTF: -3", "libbpf: failed to find valid kernel BTF"]
-    error = rejection.explain(errno.ESRCH, lines, "", "", TYPES)
+    error = rejection.explain(errno.ESRCH, lines, "", "", {"count": (6, "xdp")})
     assert isinstance(error, NotSupported)
     assert "BTF" in error.feature
+    assert "sent along" in error.needs
+
+
+def test_no_kernel_btf_for_a_program_that_the_kernel_attaches_by_it() -> None:
+    lines = ["libbpf: Error loading vmlinux BTF: -3"]
+    lines.append("libbpf: kernel BTF is missing, failed to find valid kernel BTF")
+    types = {"count": (6, "xdp"), "opened": (26, "fentry/do_filp_open")}
+    error = rejection.explain(errno.ESRCH, lines, "", "", types)
+    assert isinstance(error, NotSupported)
+    assert "opened (fentry/do_filp_open)" in error.feature
+    assert "--no-program opened" in error.needs
+    assert "kprobe" in error.needs
 
 
 def test_what_cannot_be_opened() -> None:
