@@ -116,6 +116,7 @@ def _facts(facts: host.Host) -> target_pb2.TargetInfo:
         kernel_release=facts.kernel_release,
         kernel_version=facts.kernel_version,
         kernel_version_code=facts.kernel_version_code,
+        kernel_build_id=facts.kernel_build_id,
         operating_system=facts.operating_system,
         boot_id=facts.boot_id,
         big_endian=facts.big_endian,
