@@ -14,12 +14,17 @@ from bpfd import errors
 from bpfd.attach import (
     cgroup_skb,
     clsact,
+    kprobe,
+    kprobe_multi,
+    ksyscall,
+    lsm,
     perf_event,
     raw_tracepoint,
     sock_ops,
     tc,
     tp_btf,
     tracepoint,
+    tracing,
     uprobe,
     xdp,
 )
@@ -34,7 +39,12 @@ _HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
     "tracepoint": (tracepoint.HOOK, tracepoint.attach),
     "raw_tracepoint": (raw_tracepoint.HOOK, raw_tracepoint.attach),
     "tp_btf": (tp_btf.HOOK, tp_btf.attach),
+    "kprobe": (kprobe.HOOK, kprobe.attach),
+    "kprobe_multi": (kprobe_multi.HOOK, kprobe_multi.attach),
+    "ksyscall": (ksyscall.HOOK, ksyscall.attach),
     "uprobe": (uprobe.HOOK, uprobe.attach),
+    "tracing": (tracing.HOOK, tracing.attach),
+    "lsm": (lsm.HOOK, lsm.attach),
     "perf_event": (perf_event.HOOK, perf_event.attach),
 }
 

@@ -10,12 +10,16 @@ from bpfd import attach as hooks
 from bpfd import errors
 from bpfd.attach import (
     cgroup_skb,
+    kprobe,
+    kprobe_multi,
+    lsm,
     perf_event,
     raw_tracepoint,
     sock_ops,
     tc,
     tp_btf,
     tracepoint,
+    tracing,
     uprobe,
     xdp,
 )
@@ -28,7 +32,7 @@ from bpfd.kernel.info import LinkInfo, link_info, prog_info
 from bpfd.v1 import attach_pb2, common_pb2
 
 _SOFTWARE, _BREAKPOINT = 1, 5  # enum perf_type_id, whose fixed numbers end there
-_UPROBE, _URETPROBE, _TRACEPOINT, _EVENT = 1, 2, 5, 6
+_UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = 1, 2, 3, 4, 5, 6
 """enum bpf_perf_event_type, kernel 6.6 (1b715e1b0ec5)."""
 
 _BY_ATTACH_TYPE: dict[int, Hook] = {
@@ -42,6 +46,14 @@ _BY_PROGRAM_TYPE: dict[int, Hook] = {
     ProgType.PERF_EVENT: perf_event.HOOK,
     ProgType.TRACING: tp_btf.HOOK,
 }
+
+_METHODS = {
+    LinkType.PERF_EVENT: PERF_LINK,
+    LinkType.RAW_TRACEPOINT: "raw tracepoint link",
+    LinkType.KPROBE_MULTI: "kprobe multi link",
+    LinkType.TRACING: "tracing link",
+}
+"""Of links whose program the kernel does not exchange."""
 
 
 def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attachment:
@@ -58,7 +70,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
     first = infos[0]
     if any(each.type != first.type for each in infos):
         raise errors.InvalidArgument("fds", "the links are not of one attachment")
-    hook = _hook(first)
+    kind = point.WhichOneof("point") if point is not None else None
+    hook = hooks.hook_of(kind) if kind is not None else _hook(first)
     if first.type == LinkType.XDP:
         return Attachment(hook, fds, _xdp_place(first)[0])
     if first.type == LinkType.TCX:
@@ -76,8 +89,7 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
             )
         return hooks.attach(program, where)
 
-    method = PERF_LINK if first.type == LinkType.PERF_EVENT else "raw tracepoint link"
-    return Attachment(hook, fds, method, again=again)
+    return Attachment(hook, fds, _METHODS[LinkType(first.type)], again=again)
 
 
 def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
@@ -140,6 +152,10 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
         case LinkType.RAW_TRACEPOINT:
             point.raw_tracepoint.name = info.target_name
             point.raw_tracepoint.cookie = info.cookie
+        case LinkType.TRACING if info.attach_type == AttachType.LSM_MAC:
+            point.lsm.SetInParent()
+        case LinkType.TRACING if program_type == ProgType.TRACING:
+            point.tracing.SetInParent()
         case LinkType.PERF_EVENT:
             _perf_point(info, point)
     return point
@@ -162,6 +178,14 @@ def _perf_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
         point.uprobe.file_offset = info.offset
         point.uprobe.ret = info.perf_type == _URETPROBE
         point.uprobe.cookie = info.cookie
+    elif info.perf_type in (_KPROBE, _KRETPROBE):
+        if info.target_name:
+            point.kprobe.function = info.target_name
+            point.kprobe.offset = info.offset
+        else:
+            point.kprobe.address = info.address
+        point.kprobe.ret = info.perf_type == _KRETPROBE
+        point.kprobe.cookie = info.cookie
     elif info.perf_type == _TRACEPOINT:
         point.tracepoint.name = info.target_name
         point.tracepoint.cookie = info.cookie
@@ -183,6 +207,12 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.KPROBE_MULTI:
+            found = kprobe_multi.HOOK
+        case LinkType.TRACING:
+            found = lsm.HOOK if info.attach_type == AttachType.LSM_MAC else tracing.HOOK
+        case LinkType.PERF_EVENT if info.perf_type in (_KPROBE, _KRETPROBE):
+            found = kprobe.HOOK
         case LinkType.PERF_EVENT:
             found = _BY_PROGRAM_TYPE.get(_program_type(info.prog_id))
     if found is None:

@@ -90,7 +90,7 @@ def open_uprobe(path: str, offset: int, *, ret: bool, pid: int, semaphore_offset
     """
     config = semaphore_offset << _semaphore_shift() if semaphore_offset else 0
     if ret:
-        config |= 1 << _retprobe_bit()
+        config |= 1 << _first_bit("uprobe/format/retprobe", 0)
     name = ctypes.create_string_buffer(os.fsencode(path))
     attr = _Attr(
         type=source_type("uprobe"),
@@ -100,6 +100,23 @@ def open_uprobe(path: str, offset: int, *, ret: bool, pid: int, semaphore_offset
         flags=_DISABLED,
     )
     return _open(attr, pid, -1 if pid > 0 else online_cpus()[0])
+
+
+def open_kprobe(function: str | None, place: int, *, ret: bool) -> int:
+    """A disabled event of a probe in the kernel, for all processes and CPUs.
+
+    `place` is the offset into `function`, or an address where that is None. Raises OSError;
+    ENOENT for a function that is not there.
+    """
+    name = ctypes.create_string_buffer(function.encode()) if function is not None else None
+    attr = _Attr(
+        type=source_type("kprobe"),
+        config=1 << _first_bit("kprobe/format/retprobe", 0) if ret else 0,
+        config1=ctypes.addressof(name) if name is not None else 0,
+        config2=place,
+        flags=_DISABLED,
+    )
+    return _open(attr, -1, online_cpus()[0])
 
 
 def open_sampler(
@@ -186,10 +203,6 @@ def sources() -> dict[str, int]:
 def has_semaphores() -> bool:
     """Uprobes can count a USDT semaphore: Linux 4.20 (a6ca88b241d5)."""
     return Path(_SOURCES, "uprobe/format/ref_ctr_offset").exists()
-
-
-def _retprobe_bit() -> int:
-    return _first_bit("uprobe/format/retprobe", 0)
 
 
 def _semaphore_shift() -> int:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from collections.abc import Iterator
-from ctypes import c_char, c_int, c_uint32
+from ctypes import c_char, c_int, c_uint32, c_uint64
 
 from bpfd.kernel import attributes as attr_of
 from bpfd.kernel.constants import Cmd
@@ -333,6 +334,34 @@ def link_create(
     for index, word in enumerate(rest):
         attr.rest[index] = word
     return bpf(Cmd.LINK_CREATE, attr)
+
+
+def kprobe_multi_link(
+    prog_fd: int,
+    names: list[str],
+    addresses: list[int],
+    cookies: list[int],
+    *,
+    attach_type: int,
+    ret: bool,
+) -> int:
+    """BPF_LINK_CREATE of a program on many kernel functions: the fd of the link.
+
+    The functions come by `names` or by `addresses`; `cookies` are none or one for each.
+    """
+    texts = [ctypes.create_string_buffer(name.encode()) for name in names]
+    symbols = (c_uint64 * len(texts))(*map(ctypes.addressof, texts))
+    places = (c_uint64 * len(addresses))(*addresses)
+    values = (c_uint64 * len(cookies))(*cookies)
+    # struct { __u32 flags, cnt; __u64 syms, addrs, cookies; } of union bpf_attr
+    head = (c_uint32 * 2)(1 if ret else 0, len(names) or len(addresses))
+    words = (
+        int.from_bytes(bytes(head), sys.byteorder),
+        ctypes.addressof(symbols) if names else 0,
+        ctypes.addressof(places) if addresses else 0,
+        ctypes.addressof(values) if cookies else 0,
+    )
+    return link_create(prog_fd, 0, attach_type, rest=words)
 
 
 def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int = 0) -> None:

@@ -28,10 +28,11 @@ def test_every_field_is_answered_before_anything_is_touched(kind: str) -> None:
             call(NOTHING, point(kind))
 
 
-def test_the_nine_hooks() -> None:
+def test_the_hooks() -> None:
     assert attach.kinds() == [
         *("xdp", "tc", "cgroup_skb", "sock_ops", "tracepoint", "raw_tracepoint"),
-        *("tp_btf", "uprobe", "perf_event"),
+        *("tp_btf", "kprobe", "kprobe_multi", "ksyscall", "uprobe", "tracing", "lsm"),
+        "perf_event",
     ]
 
 

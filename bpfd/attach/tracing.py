@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""fentry, fexit and fmod_ret: a function of the kernel by a trampoline (kernel 5.5,
+fec56f5890d9).
+
+Which function was fixed by a BTF id when the program was loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bpfd import errors
+from bpfd.attach.attachment import Attachment, Hook, Program, hook
+from bpfd.attach.failure import refused
+from bpfd.kernel import info, syscall
+from bpfd.kernel.constants import AttachType, ProgType
+from bpfd.v1 import attach_pb2
+
+HOOK = hook("tracing", {ProgType.TRACING}, "CAP_PERFMON")
+
+_KINDS: dict[int, str] = {
+    AttachType.TRACE_FENTRY: "fentry",
+    AttachType.TRACE_FEXIT: "fexit",
+    AttachType.MODIFY_RETURN: "fmod_ret",
+}
+_ENOTSUPP = 524
+"""Of the kernel alone: no errno of user space has this number."""
+
+_HINTS = {
+    "EINVAL": "the function cannot be traced, or may not be given another return value",
+    "EBUSY": "the function is being patched, or an instruction of it is probed",
+    "E2BIG": "38 programs are on the function",  # BPF_MAX_TRAMP_LINKS
+}
+
+
+def attach(program: Program, point: attach_pb2.Tracing) -> Attachment:
+    """Raises InvalidArgument, NotSupported, PermissionMissing, KernelError."""
+    HOOK.check(program)
+    kind = _KINDS.get(program.expected_attach_type)
+    if kind is None:
+        raise errors.InvalidArgument(
+            "program", f"{program.name} is a tracing program, but not fentry, fexit, fmod_ret"
+        )
+    return attach_fixed(HOOK, program, point.cookie, kind, lambda other: attach(other, point))
+
+
+def attach_fixed(
+    hook: Hook,
+    program: Program,
+    cookie: int,
+    kind: str,
+    again: Callable[[Program], Attachment],
+) -> Attachment:
+    """Attaches where the program was loaded for; also used for lsm.
+
+    `again` attaches another program; it must have been loaded for the same place.
+    """
+    try:
+        link = _open(program, cookie)
+    except OSError as error:
+        if error.errno == _ENOTSUPP:
+            raise errors.NotSupported(
+                f"{kind} programs",
+                "6.0 on arm64, 6.11 on riscv64, 5.5 on x86-64",
+                "trampolines of this architecture; a kprobe sees the same function",
+            ) from None
+        operation = f"attaching {program.name} by {kind}"
+        raise refused(error, operation, hook.capability, _HINTS) from None
+    place = _place(link)
+
+    def same(other: Program) -> Attachment:
+        new = again(other)
+        if _place(new.fds[0]) != place:
+            new.close()
+            raise errors.InvalidArgument(
+                "program", f"{other.name} was loaded for another function than {program.name}"
+            )
+        return new
+
+    return Attachment(hook, [link], "tracing link", again=same)
+
+
+def _open(program: Program, cookie: int) -> int:
+    if cookie:
+        # struct { btf_id; cookie } behind the flags: kernel 6.0 (2fcc82411e74).
+        return syscall.link_create(
+            program.fd, 0, program.expected_attach_type, rest=(0, cookie)
+        )
+    return syscall.raw_tracepoint_open(None, program.fd)
+
+
+def _place(link: int) -> tuple[int, int]:
+    found = info.link_info(link)
+    return found.target_obj_id, found.target_btf_id
