@@ -12,12 +12,15 @@ from bpfd import __version__
 
 SOCKET = "/run/bpfd/bpfd.sock"
 STATE_DIR = "/run/bpfd"
+EX_CANTCREAT = 73
 
 _EXIT_CODES = """\
 exit codes:
-  0   ended by SIGTERM, SIGINT or --idle-exit
+  0   ended by SIGTERM, SIGINT or --idle-exit; with --detach: it is ready
+  1   purge: something could not be removed
   2   wrong arguments
   69  libbpf is missing; dial-stdio: no daemon is there
+  70  with --detach: it was killed before it was ready
   73  a folder, socket or file cannot be made
   75  another bpfd has the socket or the bpffs folder
   77  privileges are missing
@@ -71,6 +74,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--ready-fd", type=int, metavar="N", help="write a line to this descriptor when ready")
 
+    add("--detach", action="store_true", help="go on in the background when ready")
+    add(
+        "--log",
+        metavar="FILE",
+        help="with --detach: what the daemon says, written anew (bpfd.log in the state folder)",
+    )
+
+    purge = commands.add_parser(
+        "purge", help="detach and remove all that daemons have left; none may be running"
+    )
+    for name, metavar, default in (
+        ("--state-dir", "DIR", STATE_DIR),
+        ("--bpffs", "DIR", "/sys/fs/bpf"),
+    ):
+        purge.add_argument(name, metavar=metavar, default=default, help="(%(default)s)")
+
     dial = commands.add_parser(
         "dial-stdio", help="connect standard input and output to the daemon"
     )
@@ -96,15 +115,8 @@ def _keep_small() -> None:
         sys.modules.setdefault(module, None)  # type: ignore[arg-type]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.command == "dial-stdio":
-        from bpfd.dial_stdio import dial
-
-        return dial(options.socket)
-
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the process when options of `serve` do not fit together."""
     tls = [options.tls_ca, options.tls_cert, options.tls_key]
     if options.listen and not all(tls):
         parser.error("--listen needs --tls-ca, --tls-cert and --tls-key: TCP is never insecure")
@@ -114,7 +126,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--read-only-socket must be another path than --socket")
     if options.idle_exit is not None and options.idle_exit <= 0:
         parser.error("--idle-exit needs a positive number of seconds")
+    if options.detach and options.ready_fd is not None:
+        parser.error("--detach and --ready-fd are two ways to the same end")
+    if options.log and not options.detach:
+        parser.error("--log belongs to --detach")
+
+
+def _log(options: argparse.Namespace) -> str:
+    """File for what a detached daemon says; its folder is made."""
+    path = os.path.abspath(options.log or os.path.join(options.state_dir, "bpfd.log"))
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "dial-stdio":
+        from bpfd.dial_stdio import dial
+
+        return dial(options.socket)
+
+    if options.command == "purge":
+        from bpfd import purge
+
+        _keep_small()
+        return purge.run(os.path.abspath(options.bpffs), os.path.abspath(options.state_dir))
+    _check(parser, options)
     _keep_small()
+    if options.detach:
+        from bpfd.detach import detach
+
+        try:
+            options.ready_fd, code = detach(_log(options))
+        except OSError as error:
+            print(f"bpfd: {error.filename}: {error.strerror}", file=sys.stderr)
+            return EX_CANTCREAT
+        if options.ready_fd < 0:
+            return code
     from bpfd import daemon, server
 
     return server.run(

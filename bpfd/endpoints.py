@@ -117,7 +117,7 @@ def services(daemon: Daemon) -> Services:
     found = Services(sessions, objects, maps, events)
     deployments = DeploymentsService()  # type: ignore[abstract]  # the interceptor answers
     found.registrars += [
-        partial(target_pb2_grpc.add_TargetServicer_to_server, TargetService()),
+        partial(target_pb2_grpc.add_TargetServicer_to_server, TargetService(sessions)),
         partial(objects_pb2_grpc.add_ObjectsServicer_to_server, ObjectsService(objects)),
         partial(programs_pb2_grpc.add_ProgramsServicer_to_server, ProgramsService(objects)),
         partial(links_pb2_grpc.add_LinksServicer_to_server, LinksService(objects)),

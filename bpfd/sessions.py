@@ -46,6 +46,11 @@ class Sessions:
         """Whether a session lives, be it within its grace period."""
         return bool(self._sessions)
 
+    @property
+    def count(self) -> int:
+        """How many live, those within their grace period included."""
+        return len(self._sessions)
+
     def alive(self, session: str) -> bool:
         """Whether the session may still own new things."""
         return session in self._sessions

@@ -29,14 +29,16 @@ def pin(objects: Objects, ref: common_pb2.MapRef, path: str) -> None:
             raise NotFound("folder", os.path.dirname(path)) from None
         except OSError as error:
             raise KernelError(f"pinning under {path}", error.errno or 0) from None
+    objects.pin_notes.add(path)
 
 
-def unpin(path: str) -> None:
+def unpin(objects: Objects, path: str) -> None:
     """Raises InvalidArgument, NotFound or KernelError."""
     _check(path)
     try:
         fd = obj_get(path)
     except FileNotFoundError:
+        objects.pin_notes.remove(path)
         raise NotFound("pin", path) from None
     except OSError:
         raise InvalidArgument("path", f"{path} is not a pinned map") from None
@@ -49,6 +51,7 @@ def unpin(path: str) -> None:
         bpffs.remove(path)
     except OSError as error:
         raise KernelError(f"removing {path}", error.errno or 0) from None
+    objects.pin_notes.remove(path)
 
 
 def _check(path: str) -> None:

@@ -24,7 +24,7 @@ from bpfd.kernel.load_options import (
 from bpfd.objects import adoption, load_request, replacing, spec, verifier_log, verifying
 from bpfd.objects.links import Links, session_of
 from bpfd.objects.registry import HeldLink, HeldObject, Registry
-from bpfd.objects.store import Journal, Store
+from bpfd.objects.store import Journal, PinNotes, Store
 from bpfd.objects.verifying import Adjust
 from bpfd.sessions import Sessions
 from bpfd.v1 import common_pb2, objects_pb2
@@ -40,6 +40,7 @@ class Objects:
         self._bpffs = bpffs_dir
         self._sessions = sessions
         self._store = Store(bpffs_dir, state_dir)
+        self.pin_notes = PinNotes(state_dir)
         self.links = Links(self.registry, self._store, Journal(state_dir), sessions)
         self.on_unload: list[Callable[[set[int]], None]] = []
         """Told the kernel ids of maps that this daemon lets go, before it does."""

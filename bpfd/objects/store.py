@@ -17,6 +17,7 @@ attach points, times, sections.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from dataclasses import dataclass, field
@@ -279,3 +280,31 @@ class Journal:
             if data is not None and name.endswith(".json"):
                 found[bpffs.decode(name.removesuffix(".json"))] = data
         return found
+
+
+class PinNotes:
+    """Which pins of maps stand outside the daemon's own folder: `bpfd purge` removes them."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = f"{state_dir}/pins"
+
+    def _note(self, path: str) -> str:
+        # Paths may be longer than the 255 bytes of a file name.
+        return f"{self._folder}/{hashlib.sha256(os.fsencode(path)).hexdigest()}"
+
+    def add(self, path: str) -> None:
+        """Notes a pin; one that cannot be noted stays all the same."""
+        try:
+            files.write_atomic(self._note(path), os.fsencode(path))
+        except OSError as error:
+            _log.warning("%s cannot be noted: %s", path, error.strerror)
+
+    def remove(self, path: str) -> None:
+        """The pin is gone."""
+        files.remove(self._note(path))
+
+    def paths(self) -> list[str]:
+        """All pins that are noted and still there, sorted."""
+        notes = (files.read(f"{self._folder}/{name}") for name in bpffs.entries(self._folder))
+        paths = (os.fsdecode(note) for note in notes if note)
+        return sorted(path for path in paths if bpffs.exists(path))

@@ -144,7 +144,7 @@ class MapsService(maps_pb2_grpc.MapsServicer):
     async def Unpin(
         self, request: maps_pb2.UnpinMapRequest, context: Context
     ) -> maps_pb2.UnpinMapResponse:
-        await work.run(pins.unpin, request.path)
+        await work.run(pins.unpin, self._objects, request.path)
         return maps_pb2.UnpinMapResponse()
 
     async def close(self, reason: str) -> None:

@@ -23,14 +23,16 @@ API_MINOR = 1
 class TargetService(target_pb2_grpc.TargetServicer):
     """Facts of the machine; nothing here changes anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: sessions.Sessions) -> None:
         self._host = host.host()
+        self._sessions = held
 
     async def GetTarget(
         self, request: target_pb2.GetTargetRequest, context: Context
     ) -> target_pb2.TargetInfo:
         info = await work.run(_facts, self._host)
         info.role = str(security.caller().role)
+        info.open_sessions = self._sessions.count
         if request.features:
             # Half a megabyte that an idle daemon does without.
             from bpfd import features
