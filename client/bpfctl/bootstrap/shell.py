@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bpfctl.config import SshTarget, TargetConfig
+from bpfctl.config import AdbTarget, SshTarget, TargetConfig
 from bpfctl.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ def open_shell(name: str, config: TargetConfig, timeout: float = 10.0) -> Shell:
         from bpfctl.ssh.shell import SshShell
 
         return SshShell(name, config, timeout)
+    if isinstance(config, AdbTarget):
+        from bpfctl.adb.shell import AdbShell
+
+        return AdbShell(name, config, timeout)
     raise InvalidArgument(
         f"target {name}",
         f"it is reached by {config.transport}: only targets with --ssh or --adb have a shell "

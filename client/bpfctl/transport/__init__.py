@@ -39,7 +39,7 @@ class Connection(Protocol):
 def open_connection(name: str, config: TargetConfig, timeout: float) -> Connection:
     """The way to the target `name`; raises TargetUnreachable within `timeout` seconds.
 
-    Local and TCP channels connect with the first call, SSH connects here.
+    Local and TCP channels connect with the first call, SSH and adb connect here.
     """
     if isinstance(config, LocalTarget):
         from bpfctl.transport.local import LocalConnection
@@ -53,7 +53,9 @@ def open_connection(name: str, config: TargetConfig, timeout: float) -> Connecti
         from bpfctl.transport.tcp import TcpConnection
 
         return TcpConnection(name, config)
-    raise NotImplementedError(config.transport)
+    from bpfctl.transport.adb import AdbConnection
+
+    return AdbConnection(name, config, timeout)
 
 
 def channel_options(*, keepalive: bool) -> ChannelOptions:
