@@ -24,6 +24,7 @@ from bpfd.errors import (
 from bpfd.kernel.info import link_info
 from bpfd.kernel.load_options import Cancel, Cancelled, Inspect
 from bpfd.objects.registry import HeldLink, Registry
+from bpfd.objects.resolving import resolved
 from bpfd.objects.store import Journal, Store
 from bpfd.sessions import Sessions
 from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
@@ -76,7 +77,8 @@ class Links:
             inspect(program)
             session = self._lifetime(request, owner)
             with self._registry.reserve_link(request.name, owner, program.name) as name:
-                attachment = self._attach(name, session, program, request.point)
+                where = resolved(request.point, self._registry)
+                attachment = self._attach(name, session, program, where)
                 try:
                     if cancelled():
                         raise Cancelled
