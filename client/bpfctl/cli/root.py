@@ -26,6 +26,8 @@ COMMANDS = {
     "program": Entry("program", "Programs of the kernel: list, show."),
     "link": Entry("link", "Links: list, show, update."),
     "target": Entry("target", "Targets: add, list, info, remove."),
+    "lab": Entry("lab", "Virtual boards: list, up, down, ssh, run."),
+    "btf": Entry("btf", "BTF of kernels that have none: fetch, add, list, remove."),
     "pki": Entry("pki", "Certificates for targets over TCP: init, issue."),
 }
 
