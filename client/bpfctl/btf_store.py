@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from bpfctl.errors import CallFailed, NotSupported
 
 if TYPE_CHECKING:
     from bpfctl.btf import Btf
+    from bpfctl.kernelbtf import Entry
     from bpfctl.rpc import Rpc
     from bpfd.v1 import target_pb2
 
@@ -29,17 +31,39 @@ _KEEP_FILES = 256
 class BtfStore:
     """Raw and parsed BTF of one target."""
 
-    def __init__(self, rpc: Rpc, info: target_pb2.TargetInfo) -> None:
+    def __init__(self, rpc: Rpc, info: target_pb2.TargetInfo, target: str = "local") -> None:
         self._rpc = rpc
         self._info = info
+        self._target = target
         self._parsed: dict[int, Btf] = {}
 
+    @cached_property
+    def _kept(self) -> Entry | None:
+        """What this workstation knows of a kernel that has no BTF."""
+        from bpfctl.kernelbtf import shipping
+
+        return None if self._info.btf_sha256 else shipping.known(self._info)
+
+    def kernel_sha256(self) -> str:
+        """Hex hash of what `kernel_bytes` gives; empty: it would raise NotSupported."""
+        return self._kept.sha256 if self._kept else self._info.btf_sha256.hex()
+
     def kernel_bytes(self) -> bytes:
-        """Raw BTF of the target's kernel; raises NotSupported where it has none."""
+        """Raw BTF of the target's kernel; of one without, what is kept here of it.
+
+        Raises NotSupported where it is not known.
+        """
         wanted = self._info.btf_sha256
+        if self._kept is not None:
+            return self._kept.read()
         if not wanted:
+            from bpfctl.kernelbtf import shipping
+
             raise NotSupported(
-                "BTF of the kernel", "4.18", "a kernel with CONFIG_DEBUG_INFO_BTF=y"
+                "BTF of the kernel",
+                "4.18",
+                "its kernel was built without (CONFIG_DEBUG_INFO_BTF):"
+                f" {shipping.how_to_get(self._target)}",
             )
         path = cache_dir() / "btf" / f"{wanted.hex()}.btf"
         data = _read(path)

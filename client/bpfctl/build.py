@@ -58,8 +58,10 @@ class TargetFacts:
     big_endian: bool
     pointer_bits: int
     btf_sha256: str
-    """Hex hash of the kernel's raw BTF; empty: the kernel has none."""
+    """Hex hash of the kernel's raw BTF; empty: the kernel has none, nor is it known here."""
     kernel_release: str = ""
+    target: str = "local"
+    """The target's name, as -t takes it, for texts."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class _Job:
 
         def add_headers() -> None:
             begin = time.perf_counter()
-            folder = header_folder(root, self.facts.btf_sha256, fetch_btf)
+            folder = header_folder(root, self.facts.btf_sha256, fetch_btf, self.facts.target)
             headers.extend(("-isystem", str(folder)))
             timings["vmlinux.h"] = time.perf_counter() - begin
 

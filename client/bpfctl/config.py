@@ -127,6 +127,16 @@ def cache_dir() -> Path:
     return platformdirs.user_cache_path("bpfctl", appauthor=False)
 
 
+def data_dir() -> Path:
+    """Folder of what cannot be had again for nothing; it need not exist."""
+    override = os.environ.get("BPFCTL_DATA_DIR")
+    if override:
+        return Path(override)
+    import platformdirs
+
+    return platformdirs.user_data_path("bpfctl", appauthor=False)
+
+
 def default_socket() -> str:
     """Socket of this machine's daemon."""
     return os.environ.get("BPFCTL_SOCKET") or DEFAULT_SOCKET

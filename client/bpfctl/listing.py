@@ -267,6 +267,7 @@ def target_row(info: target_pb2.TargetInfo) -> Row:
         "pointer_bits": info.pointer_bits,
         "kernel_release": info.kernel_release,
         "kernel_version": info.kernel_version,
+        "kernel_build_id": info.kernel_build_id.hex(),
         "boot_id": info.boot_id,
         "possible_cpus": info.possible_cpus,
         "online_cpus": list(info.online_cpus),

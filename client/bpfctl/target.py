@@ -110,7 +110,7 @@ class Target:
         """BTF of the kernel and of loaded objects, fetched once."""
         from bpfctl.btf_store import BtfStore
 
-        return BtfStore(self.rpc, self._info)
+        return BtfStore(self.rpc, self._info, self.name)
 
     @cached_property
     def files(self) -> Files:
@@ -141,12 +141,15 @@ class Target:
 
         It lives as long as `session`; without one it is pinned until `unload`. `replace`
         takes the place of an object of that name: maps stay, links move over atomically.
+
+        To a kernel without BTF goes what the object needs of it, where this workstation
+        knows it (`bpfctl.kernelbtf`); NotSupported says how to get it.
         """
         from bpfctl.objects import LoadedObject, LoadSettings, check_size
         from bpfd.v1 import objects_pb2
 
         check_size(elf, self._info.limits.object_bytes)
-        options = (settings or LoadSettings()).options(elf)
+        options = self._options(elf, settings or LoadSettings())
         request = objects_pb2.LoadRequest(name=name, elf=elf, options=options, replace=replace)
         request.lifetime.CopyFrom(_lifetime(session))
         answer = self.rpc.call(self.rpc.objects.Load, request, "Objects.Load", timeout)
@@ -160,9 +163,20 @@ class Target:
         from bpfd.v1 import objects_pb2
 
         check_size(elf, self._info.limits.object_bytes)
-        options = (settings or LoadSettings()).options(elf)
+        options = self._options(elf, settings or LoadSettings())
         request = objects_pb2.VerifyRequest(elf=elf, options=options)
         return self.rpc.call(self.rpc.objects.Verify, request, "Objects.Verify", timeout)
+
+    def _options(self, elf: bytes, settings: LoadSettings) -> objects_pb2.LoadOptions:
+        """Settings on the wire; with what an object needs of a kernel without BTF."""
+        options = settings.options(elf)
+        if not self._info.btf_sha256:
+            from bpfctl.kernelbtf.shipping import for_object
+
+            options.kernel_btf = for_object(
+                elf, self.name, self._info, settings.skip, settings.also
+            )
+        return options
 
     def objects(self) -> list[LoadedObject]:
         """Every object that the daemon holds."""

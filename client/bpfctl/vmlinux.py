@@ -33,18 +33,22 @@ _POP = """
 """
 
 
-def header_folder(root: Path, btf_sha256: str, fetch_btf: Callable[[], bytes]) -> Path:
+def header_folder(
+    root: Path, btf_sha256: str, fetch_btf: Callable[[], bytes], target: str = "local"
+) -> Path:
     """The folder with the vmlinux.h of a kernel, for -isystem.
 
     `root` is the cache folder, `btf_sha256` the hex hash of the kernel's BTF, empty when it
-    has none. `fetch_btf` is called only when the header is not in the cache. Raises
-    NoKernelTypes, and whatever `fetch_btf` raises.
+    has none. `fetch_btf` is called only when the header is not in the cache; `target` is
+    the target's name, for texts. Raises NoKernelTypes, and whatever `fetch_btf` raises.
     """
     if not btf_sha256:
+        from .kernelbtf.shipping import how_to_get
+
         raise NoKernelTypes(
             "the source includes vmlinux.h, which is made from the target's BTF, and the"
-            " target's kernel has none (CONFIG_DEBUG_INFO_BTF): put a vmlinux.h of a kernel"
-            " of the same family beside the source, or include <linux/bpf.h> instead"
+            f" target's kernel has none (CONFIG_DEBUG_INFO_BTF): {how_to_get(target)}; or put"
+            " a vmlinux.h of a kernel of the same family beside the source"
         )
     folder = root / "vmlinux" / btf_sha256
     if not _is_whole(folder / VMLINUX_H):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bpfctl.objects import ConstantValue, LoadSettings
     from bpfctl.package import Package
     from bpfctl.target import Target
-    from bpfd.v1 import target_pb2
 
 MAX_NAME = 64
 """Characters of an object's name (protos/bpfd/v1/objects.proto)."""
@@ -152,16 +151,18 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def facts_of(info: target_pb2.TargetInfo) -> TargetFacts:
+def facts_of(target: Target) -> TargetFacts:
     """What of a target matters to the compiler."""
     from bpfctl.build import TargetFacts
 
+    info = target.info()
     return TargetFacts(
         machine=info.machine,
         big_endian=info.big_endian,
         pointer_bits=info.pointer_bits,
-        btf_sha256=info.btf_sha256.hex(),
+        btf_sha256=target.btf.kernel_sha256(),
         kernel_release=info.kernel_release,
+        target=target.name,
     )
 
 
@@ -220,7 +221,7 @@ def _build(
         include_folders=settings.include,
         use_cache=not settings.no_cache,
     )
-    facts = facts_of(target.info())
+    facts = facts_of(target)
     built = build(source, facts, target.btf.kernel_bytes, options=options)
     if built.warnings and (invocation.verbose or not built.cached):
         click.echo(built.warnings.rstrip(), err=True)
