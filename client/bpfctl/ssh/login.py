@@ -36,7 +36,7 @@ def connect(
     `via` are hosts to go through, in place of those of the SSH configuration; `jumps` bounds
     how many follow each other.
     """
-    settings = _settings(name, config.host)
+    settings = _settings(name, config)
     host = settings.get("hostname", config.host)
     port = config.port or int(settings.get("port", 22))
     user = config.user or settings.get("user") or getpass.getuser()
@@ -68,14 +68,20 @@ def connect(
     return client
 
 
-def _settings(name: str, host: str) -> dict[str, Any]:
+def _settings(name: str, config: SshTarget) -> dict[str, Any]:
+    """The SSH configuration for a host; files that the target itself names go before it."""
     path = os.path.expanduser("~/.ssh/config")
     try:
-        return dict(paramiko.SSHConfig.from_path(path).lookup(host))
+        settings: dict[str, Any] = dict(paramiko.SSHConfig.from_path(path).lookup(config.host))
     except FileNotFoundError:
-        return {}
+        settings = {}
     except (paramiko.SSHException, OSError) as error:
         raise TargetUnreachable(name, f"{path}: {error}") from None
+    if config.identity:
+        settings |= {"identityfile": [config.identity], "identitiesonly": "yes"}
+    if config.known_hosts:
+        settings["userknownhostsfile"] = config.known_hosts
+    return settings
 
 
 def _known_hosts(settings: dict[str, Any]) -> list[str]:
