@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from bpfd.errors import InvalidArgument, KernelError, NotSupported, VerifierRejected
-from bpfd.kernel import rejection
+from bpfd.kernel import rejection, sections
+from bpfd.kernel.constants import ProgType
 from bpfd.kernel.info import map_info, prog_info
 from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library
 from bpfd.kernel.load_options import (
@@ -133,7 +134,21 @@ def _open(
         raise rejection.open_failed(ctypes.get_errno(), lines)
     pointer = ctypes.c_void_p(handle)
     stack.callback(library().bpf_object__close, pointer)
+    _type_by_section(pointer)
     return pointer
+
+
+def _type_by_section(handle: ctypes.c_void_p) -> None:
+    """Programs whose section this libbpf is too old to know."""
+    lib = library()
+    for item in _programs(handle):
+        if lib.bpf_program__type(item) != ProgType.UNSPEC:
+            continue
+        found = sections.meaning(_text(lib.bpf_program__section_name(item)))
+        if found is not None:
+            lib.bpf_program__set_type(item, found.type)
+            lib.bpf_program__set_expected_attach_type(item, found.attach_type)
+            lib.bpf_program__set_flags(item, lib.bpf_program__flags(item) | found.flags)
 
 
 def _in_memory(data: bytes, stack: ExitStack) -> bytes:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section names of programs that are younger than libbpf 1.0, and what they mean.
+
+The libbpf at hand may be older than the object. Source: the table `section_defs` of libbpf
+1.5 (1.3 brought uprobe.multi, tcx, netkit, netfilter and the unix sockets; 1.5 sessions).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpfd.kernel.constants import AttachType, ProgType
+
+_SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
+
+
+@dataclass(frozen=True)
+class Section:
+    """Type, expected attach type and load flags of a program."""
+
+    type: int
+    attach_type: int
+    flags: int = 0
+
+
+_UPROBES = Section(ProgType.KPROBE, AttachType.TRACE_UPROBE_MULTI)
+_SLEEPY_UPROBES = Section(ProgType.KPROBE, AttachType.TRACE_UPROBE_MULTI, _SLEEPABLE)
+
+_SECTIONS = {
+    "uprobe.multi": _UPROBES,
+    "uretprobe.multi": _UPROBES,
+    "uprobe.multi.s": _SLEEPY_UPROBES,
+    "uretprobe.multi.s": _SLEEPY_UPROBES,
+    "kprobe.session": Section(ProgType.KPROBE, AttachType.TRACE_KPROBE_SESSION),
+    "uprobe.session": Section(ProgType.KPROBE, AttachType.TRACE_UPROBE_SESSION),
+    "uprobe.session.s": Section(ProgType.KPROBE, AttachType.TRACE_UPROBE_SESSION, _SLEEPABLE),
+    "uprobe.s": Section(ProgType.KPROBE, 0, _SLEEPABLE),
+    "uretprobe.s": Section(ProgType.KPROBE, 0, _SLEEPABLE),
+    "usdt.s": Section(ProgType.KPROBE, 0, _SLEEPABLE),
+    "tcx/ingress": Section(ProgType.SCHED_CLS, AttachType.TCX_INGRESS),
+    "tcx/egress": Section(ProgType.SCHED_CLS, AttachType.TCX_EGRESS),
+    "tc/ingress": Section(ProgType.SCHED_CLS, AttachType.TCX_INGRESS),
+    "tc/egress": Section(ProgType.SCHED_CLS, AttachType.TCX_EGRESS),
+    "netkit/primary": Section(ProgType.SCHED_CLS, AttachType.NETKIT_PRIMARY),
+    "netkit/peer": Section(ProgType.SCHED_CLS, AttachType.NETKIT_PEER),
+    "netfilter": Section(ProgType.NETFILTER, AttachType.NETFILTER),
+    "cgroup/connect_unix": Section(ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_CONNECT),
+    "cgroup/sendmsg_unix": Section(ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_SENDMSG),
+    "cgroup/recvmsg_unix": Section(ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_RECVMSG),
+    "cgroup/getpeername_unix": Section(
+        ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_GETPEERNAME
+    ),
+    "cgroup/getsockname_unix": Section(
+        ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_GETSOCKNAME
+    ),
+}
+"""Behind a name and a slash more may follow: "uprobe.multi/BINARY:PATTERN"."""
+
+
+def meaning(section: str) -> Section | None:
+    """What a section says of its program; None: nothing, or libbpf 1.0 knows it."""
+    name = section.removeprefix("?")
+    return _SECTIONS.get(name) or _SECTIONS.get(name.partition("/")[0])
