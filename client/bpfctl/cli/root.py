@@ -28,6 +28,7 @@ COMMANDS = {
     "target": Entry("target", "Targets: add, list, info, remove."),
     "lab": Entry("lab", "Virtual boards: list, up, down, ssh, run."),
     "btf": Entry("btf", "BTF of kernels that have none: fetch, add, list, remove."),
+    "bundle": Entry("bundle", "The daemon as one file for devices: build, list, show."),
     "pki": Entry("pki", "Certificates for targets over TCP: init, issue."),
 }
 

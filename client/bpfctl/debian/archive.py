@@ -72,6 +72,11 @@ class Archive:
         with self._locked():
             self._update()
 
+    def updated(self) -> str:
+        """When the lists of packages were fetched: what is found changes only with this."""
+        with self._locked():
+            return (self._folder / "updated").read_text().strip()
+
     def closure(self, *names: str) -> list[Package]:
         """These packages and all that they depend on, in the order of their names.
 
