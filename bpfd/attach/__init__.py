@@ -26,6 +26,7 @@ from bpfd.attach import (
     tracepoint,
     tracing,
     uprobe,
+    uprobe_multi,
     xdp,
 )
 from bpfd.attach.attachment import Attachment, Hook, Journal, Program
@@ -43,6 +44,7 @@ _HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
     "kprobe_multi": (kprobe_multi.HOOK, kprobe_multi.attach),
     "ksyscall": (ksyscall.HOOK, ksyscall.attach),
     "uprobe": (uprobe.HOOK, uprobe.attach),
+    "uprobe_multi": (uprobe_multi.HOOK, uprobe_multi.attach),
     "tracing": (tracing.HOOK, tracing.attach),
     "lsm": (lsm.HOOK, lsm.attach),
     "perf_event": (perf_event.HOOK, perf_event.attach),

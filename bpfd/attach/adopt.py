@@ -21,19 +21,23 @@ from bpfd.attach import (
     tracepoint,
     tracing,
     uprobe,
+    uprobe_multi,
     xdp,
 )
 from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.perf_link import PERF_LINK
+from bpfd.attach.probes import MULTI_LINK
 from bpfd.kernel import cgroup, interface, netns, syscall, tracefs
 from bpfd.kernel import perf_event as event_source
 from bpfd.kernel.constants import AttachType, Cmd, LinkType, ProgType
-from bpfd.kernel.info import LinkInfo, link_info, prog_info
+from bpfd.kernel.info import LinkInfo, link_info, prog_info, uprobe_multi_places
 from bpfd.v1 import attach_pb2, common_pb2
 
 _SOFTWARE, _BREAKPOINT = 1, 5  # enum perf_type_id, whose fixed numbers end there
 _UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = 1, 2, 3, 4, 5, 6
 """enum bpf_perf_event_type, kernel 6.6 (1b715e1b0ec5)."""
+_MULTI_RETURN = 1
+"""BPF_F_UPROBE_MULTI_RETURN."""
 
 _BY_ATTACH_TYPE: dict[int, Hook] = {
     AttachType.CGROUP_INET_INGRESS: cgroup_skb.HOOK,
@@ -52,6 +56,7 @@ _METHODS = {
     LinkType.RAW_TRACEPOINT: "raw tracepoint link",
     LinkType.KPROBE_MULTI: "kprobe multi link",
     LinkType.TRACING: "tracing link",
+    LinkType.UPROBE_MULTI: MULTI_LINK,
 }
 """Of links whose program the kernel does not exchange."""
 
@@ -118,6 +123,10 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
             _name_cgroup(point.cgroup_skb.cgroup)
         case "sock_ops":
             _name_cgroup(point.sock_ops.cgroup)
+        case "uprobe" if len(fds) > 1:
+            _merge_uprobes(point, fds)
+        case "uprobe_multi":
+            _list_places(point.uprobe_multi, fds[0])
         case "perf_event":
             _name_clock(point.perf_event)
         case "tracepoint":
@@ -156,6 +165,10 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.lsm.SetInParent()
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
+        case LinkType.UPROBE_MULTI:
+            point.uprobe_multi.binary = info.target_name
+            point.uprobe_multi.pid = info.pid
+            point.uprobe_multi.ret = bool(info.flags & _MULTI_RETURN)
         case LinkType.PERF_EVENT:
             _perf_point(info, point)
     return point
@@ -195,6 +208,29 @@ def _perf_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
         point.perf_event.cookie = info.cookie
 
 
+def _list_places(point: attach_pb2.UprobeMulti, fd: int) -> None:
+    offsets, semaphores, cookies = uprobe_multi_places(fd)
+    point.file_offsets.extend(offsets)
+    if any(semaphores):
+        point.semaphore_offsets.extend(semaphores)
+    if any(cookies):
+        point.cookies.extend(cookies)
+
+
+def _merge_uprobes(point: attach_pb2.AttachPoint, fds: list[int]) -> None:
+    """One uprobe for each place: how one link at many places is made without a kernel
+    link for it."""
+    infos = [link_info(fd) for fd in fds]
+    merged = attach_pb2.UprobeMulti(
+        binary=point.uprobe.binary,
+        ret=point.uprobe.ret,
+        file_offsets=[each.offset for each in infos],
+    )
+    if any(each.cookie for each in infos):
+        merged.cookies.extend(each.cookie for each in infos)
+    point.uprobe_multi.CopyFrom(merged)
+
+
 def _hook(info: LinkInfo) -> Hook:
     found: Hook | None = None
     match info.type:
@@ -207,6 +243,8 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.UPROBE_MULTI:
+            found = uprobe_multi.HOOK
         case LinkType.KPROBE_MULTI:
             found = kprobe_multi.HOOK
         case LinkType.TRACING:

@@ -11,29 +11,36 @@ _LOCAL, _GLOBAL, _WEAK = 0, 1, 2
 _ANCHORS = {_GLOBAL: 0, _WEAK: 1, _LOCAL: 2}
 
 
-def resolve(file: ElfFile, path: str, name: str, offset: int, ret: bool) -> int:
-    """The file offset of a byte of a function; `path` is for messages.
+def resolve(
+    file: ElfFile,
+    path: str,
+    name: str,
+    offset: int,
+    ret: bool,
+    field: str = "uprobe.function",
+) -> int:
+    """The file offset of a byte of a function; `path` and `field` are for messages.
 
     "name@VERSION" chooses a symbol version, else the default one is taken; a global
     function goes before a weak and that before a local one of the same name. Raises
     NotFound, InvalidArgument, and BadElf.
     """
     if not name or "\0" in name:
-        raise errors.InvalidArgument("uprobe.function", "is empty or has a zero byte")
+        raise errors.InvalidArgument(field, "is empty or has a zero byte")
     found = file.functions(name)
     defined = [each for each in found if each.defined]
     if not defined:
         raise _missing(file, path, name, imported=bool(found))
-    chosen = _chosen(defined, path, name)
+    chosen = _chosen(defined, path, name, field)
     if chosen.indirect:
         raise errors.InvalidArgument(
-            "uprobe.function",
+            field,
             f"{name} of {path} is chosen for the CPU when a process starts (IFUNC): a probe "
             "there sees nothing; name one of its variants"
             + _listed(near(name, file.function_names())),
         )
     if chosen.file_offset < 0:
-        raise errors.InvalidArgument("uprobe.function", f"{path} has no code for {name}")
+        raise errors.InvalidArgument(field, f"{path} has no code for {name}")
     if ret and offset:
         raise errors.InvalidArgument(
             "uprobe.offset", "a return probe goes at the function's start"
@@ -45,7 +52,7 @@ def resolve(file: ElfFile, path: str, name: str, offset: int, ret: bool) -> int:
     return chosen.file_offset + offset
 
 
-def _chosen(functions: list[Function], path: str, name: str) -> Function:
+def _chosen(functions: list[Function], path: str, name: str, field: str) -> Function:
     defaults = [each for each in functions if each.default] or functions
     best = min(_ANCHORS.get(each.binding, 3) for each in defaults)
     left = [each for each in defaults if _ANCHORS.get(each.binding, 3) == best]
@@ -54,7 +61,7 @@ def _chosen(functions: list[Function], path: str, name: str) -> Function:
         versions = sorted({f"{each.name}@{each.version}" for each in left if each.version})
         places = ", ".join(hex(each) for each in offsets[:8])
         raise errors.InvalidArgument(
-            "uprobe.function",
+            field,
             f"{path} has {len(offsets)} functions {name}; "
             + (f"name one of {', '.join(versions)}, or " if versions else "")
             + f"give file_offset: {places}",

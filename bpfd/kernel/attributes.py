@@ -117,7 +117,7 @@ class LinkCreate(ctypes.Structure):
         ("target", c_uint32),
         ("attach_type", c_uint32),
         ("flags", c_uint32),
-        ("rest", c_uint64 * 5),
+        ("rest", c_uint64 * 6),
     )
 
 

@@ -132,6 +132,8 @@ class LinkInfo:
     protocol_family: int = 0
     hook: int = 0
     priority: int = 0
+    flags: int = 0
+    pid: int = 0
 
 
 def prog_info(fd: int) -> ProgInfo:
@@ -200,6 +202,22 @@ def link_info(fd: int) -> LinkInfo:
     return _flatten(raw, os.fsdecode(text.value))
 
 
+def uprobe_multi_places(fd: int) -> tuple[list[int], list[int], list[int]]:
+    """(offsets, semaphores, cookies) of a uprobe multi link, one of each for each place."""
+    raw = _LinkInfo()
+    obj_info(fd, raw)
+    count = _high(_native_words(raw)[4])
+    arrays = [(c_uint64 * max(count, 1))() for _ in range(3)]
+    request = _LinkInfo()
+    for index, array in enumerate(arrays, 1):
+        request.words[index] = ctypes.addressof(array)
+    # struct { __u64 path, offsets, ref_ctr_offsets, cookies; __u32 path_size, count; ... }
+    request.words[4] = int.from_bytes(bytes((c_uint32 * 2)(0, count)), sys.byteorder)
+    obj_info(fd, request)
+    offsets, semaphores, cookies = (list(array[:count]) for array in arrays)
+    return offsets, semaphores, cookies
+
+
 def _low(word: int) -> int:
     return word & 0xFFFFFFFF
 
@@ -244,7 +262,9 @@ def _flatten(raw: _LinkInfo, text: str) -> LinkInfo:
                 priority=c_int32(_low(words[1])).value,
             )
         case LinkType.UPROBE_MULTI:
-            return LinkInfo(*common, target_name=text)
+            return LinkInfo(
+                *common, target_name=text, flags=_low(words[5]), pid=_high(words[5])
+            )
         case LinkType.PERF_EVENT:
             return _flatten_perf(common, words, wide, text)
         case _:

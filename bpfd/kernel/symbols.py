@@ -10,7 +10,9 @@ versions: Linux Standard Base, "Symbol Versioning".
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ _MAX_MATCHES = 1_000
 _MAX_STRINGS = 200_000
 _MAX_SYMBOL_TABLES = 8
 _MAX_NAME = 4_096
+_MAX_NAMES = 128 << 20
 
 _SYMTAB, _DYNSYM, _VERDEF, _VERSYM = 2, 11, 0x6FFFFFFD, 0x6FFFFFFF
 _FUNC, _IFUNC = 2, 10
@@ -143,7 +146,7 @@ class ElfFile:
         for index in self._symbol_tables():
             table = self._sections[index]
             names = self._sections[table.link]
-            if names.size > 128 << 20:
+            if names.size > _MAX_NAMES:
                 continue
             text = self._read(names.offset, names.size)
             for start, info, _, section, _, _ in self._symbols(table):
@@ -157,6 +160,46 @@ class ElfFile:
                         .partition(b"@")[0]
                         .decode(errors="replace")
                     )
+
+    def matching(self, pattern: str) -> list[Function]:
+        """Functions of the file whose names match a glob pattern, by their places.
+
+        Of several names of one place the first is taken; what the loader chooses for the
+        CPU (IFUNC) is left out. Raises BadElf.
+        """
+        fits = re.compile(fnmatch.translate(pattern).encode(errors="surrogateescape")).match
+        found: dict[int, Function] = {}
+        for index in self._symbol_tables():
+            table = self._sections[index]
+            names = self._sections[table.link]
+            if names.size > _MAX_NAMES:
+                raise BadElf(f"has {names.size >> 20} MB of names")
+            text = self._read(names.offset, names.size)
+            for start, info, _, section, value, size in self._symbols(table):
+                if info & 15 != _FUNC or not section or start >= len(text):
+                    continue
+                end = text.find(b"\0", start, start + _MAX_NAME)
+                name = text[start : max(end, start)].partition(b"@")[0]
+                if not name or not fits(name):
+                    continue
+                address = value & ~1 if self._machine == _ARM else value
+                place = self._file_offset(address)
+                if place >= 0:
+                    found.setdefault(
+                        place,
+                        Function(
+                            name=name.decode(errors="replace"),
+                            version="",
+                            default=True,
+                            binding=info >> 4,
+                            indirect=False,
+                            defined=True,
+                            address=address,
+                            size=size,
+                            file_offset=place,
+                        ),
+                    )
+        return [found[place] for place in sorted(found)]
 
     def is_code(self, file_offset: int) -> bool:
         """Whether the byte of the file is in a segment that is mapped executable."""

@@ -364,6 +364,31 @@ def kprobe_multi_link(
     return link_create(prog_fd, 0, attach_type, rest=words)
 
 
+def uprobe_multi_link(
+    prog_fd: int,
+    path: str,
+    offsets: list[int],
+    *,
+    semaphores: list[int],
+    cookies: list[int],
+    attach_type: int,
+    ret: bool,
+    pid: int,
+) -> int:
+    """BPF_LINK_CREATE of a program at many places of a file: the fd of the link.
+
+    `semaphores` (file offsets) and `cookies` are none or one for each; `pid` 0: every
+    process.
+    """
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    arrays = [(c_uint64 * len(each))(*each) for each in (offsets, semaphores, cookies)]
+    # struct { __u64 path, offsets, ref_ctr_offsets, cookies; __u32 cnt, flags, pid; }
+    tail = (c_uint32 * 4)(len(offsets), 1 if ret else 0, pid)
+    words = [int.from_bytes(bytes(tail)[at : at + 8], sys.byteorder) for at in (0, 8)]
+    places = (ctypes.addressof(each) if len(each) else 0 for each in arrays)
+    return link_create(prog_fd, 0, attach_type, rest=(ctypes.addressof(name), *places, *words))
+
+
 def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int = 0) -> None:
     """Exchanges the link's program atomically; with `old_prog_fd` only if that is there."""
     flags = 4 if old_prog_fd else 0  # BPF_F_REPLACE

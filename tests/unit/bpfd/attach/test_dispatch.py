@@ -31,7 +31,7 @@ def test_every_field_is_answered_before_anything_is_touched(kind: str) -> None:
 def test_the_hooks() -> None:
     assert attach.kinds() == [
         *("xdp", "tc", "cgroup_skb", "sock_ops", "tracepoint", "raw_tracepoint"),
-        *("tp_btf", "kprobe", "kprobe_multi", "ksyscall", "uprobe", "tracing", "lsm"),
+        *("tp_btf", "kprobe", "kprobe_multi", "ksyscall", "uprobe", "uprobe_multi", "tracing", "lsm"),
         "perf_event",
     ]
 

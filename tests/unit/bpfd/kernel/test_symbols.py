@@ -314,3 +314,14 @@ def _survives(path: str) -> None:
     except BadElf as error:
         assert str(error)  # noqa: PT017
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_functions_that_match_a_pattern(written: Written) -> None:
+    content = Builder().add(b"hk_two", BASE + 0x80).add(b"hk_one", BASE + 0x40)
+    content.add(b"hk_alias@V1", BASE + 0x40).add(b"other", BASE + 0x20)
+    content.add(b"hk_chosen", BASE + 0x60, kind=IFUNC).add(b"hk_data", BASE + 1, kind=OBJECT)
+    content.add(b"hk_imported", 0, section=0).add(b"hk_nowhere", BASE + 0x100000)
+    with ElfFile(written(content)) as file:
+        found = [(each.name, each.file_offset) for each in file.matching("hk_*")]
+        assert file.matching("hk_?") == []
+    assert found == [("hk_one", CODE + 0x40), ("hk_two", CODE + 0x80)]
