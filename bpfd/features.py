@@ -184,6 +184,13 @@ _OTHERS = (
         "5.7", "CONFIG_CGROUP_BPF",
     ),
     Probe(
+        "cgroup Unix sockets", "BPF_PROG_LOAD for connect_unix",
+        functools.partial(
+            probe.program_type, ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_CONNECT
+        ),
+        "6.7", "CONFIG_CGROUP_BPF",
+    ),
+    Probe(
         "perf link", "BPF_LINK_CREATE without an event: EBADF",
         functools.partial(
             probe.link_of_no_target, ProgType.TRACEPOINT, AttachType.PERF_EVENT
@@ -213,6 +220,10 @@ _OTHERS = (
     Probe(
         "LSM", "BPF_PROG_LOAD for file_open", probe.lsm,
         "5.7", "CONFIG_BPF_LSM and bpf in the kernel's lsm= list",
+    ),
+    Probe(
+        "LSM of cgroups", "BPF_PROG_LOAD for socket_bind", probe.lsm_cgroup,
+        "6.0", "CONFIG_BPF_LSM and bpf in the kernel's lsm= list",
     ),
     Probe(
         "struct_ops", "a struct_ops in the kernel's BTF", probe.struct_ops, "5.6", _BTF_NEEDS,

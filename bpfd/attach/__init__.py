@@ -12,12 +12,18 @@ from typing import Any
 
 from bpfd import errors
 from bpfd.attach import (
+    cgroup_device,
     cgroup_skb,
+    cgroup_sock,
+    cgroup_sock_addr,
+    cgroup_sockopt,
+    cgroup_sysctl,
     clsact,
     kprobe,
     kprobe_multi,
     ksyscall,
     lsm,
+    lsm_cgroup,
     perf_event,
     raw_tracepoint,
     sock_ops,
@@ -37,6 +43,11 @@ _HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
     "tc": (tc.HOOK, tc.attach),
     "cgroup_skb": (cgroup_skb.HOOK, cgroup_skb.attach),
     "sock_ops": (sock_ops.HOOK, sock_ops.attach),
+    "cgroup_sock": (cgroup_sock.HOOK, cgroup_sock.attach),
+    "cgroup_sock_addr": (cgroup_sock_addr.HOOK, cgroup_sock_addr.attach),
+    "cgroup_sockopt": (cgroup_sockopt.HOOK, cgroup_sockopt.attach),
+    "cgroup_sysctl": (cgroup_sysctl.HOOK, cgroup_sysctl.attach),
+    "cgroup_device": (cgroup_device.HOOK, cgroup_device.attach),
     "tracepoint": (tracepoint.HOOK, tracepoint.attach),
     "raw_tracepoint": (raw_tracepoint.HOOK, raw_tracepoint.attach),
     "tp_btf": (tp_btf.HOOK, tp_btf.attach),
@@ -47,6 +58,7 @@ _HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
     "uprobe_multi": (uprobe_multi.HOOK, uprobe_multi.attach),
     "tracing": (tracing.HOOK, tracing.attach),
     "lsm": (lsm.HOOK, lsm.attach),
+    "lsm_cgroup": (lsm_cgroup.HOOK, lsm_cgroup.attach),
     "perf_event": (perf_event.HOOK, perf_event.attach),
 }
 

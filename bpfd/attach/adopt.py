@@ -9,13 +9,13 @@ import os
 from bpfd import attach as hooks
 from bpfd import errors
 from bpfd.attach import (
-    cgroup_skb,
+    cgroup_link,
+    cgroup_points,
     kprobe,
     kprobe_multi,
     lsm,
     perf_event,
     raw_tracepoint,
-    sock_ops,
     tc,
     tp_btf,
     tracepoint,
@@ -39,11 +39,6 @@ _UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = 1, 2, 3, 4, 5, 6
 _MULTI_RETURN = 1
 """BPF_F_UPROBE_MULTI_RETURN."""
 
-_BY_ATTACH_TYPE: dict[int, Hook] = {
-    AttachType.CGROUP_INET_INGRESS: cgroup_skb.HOOK,
-    AttachType.CGROUP_INET_EGRESS: cgroup_skb.HOOK,
-    AttachType.CGROUP_SOCK_OPS: sock_ops.HOOK,
-}
 _BY_PROGRAM_TYPE: dict[int, Hook] = {
     ProgType.TRACEPOINT: tracepoint.HOOK,
     ProgType.KPROBE: uprobe.HOOK,
@@ -82,7 +77,7 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
     if first.type == LinkType.TCX:
         return Attachment(hook, fds, "tcx")
     if first.type == LinkType.CGROUP:
-        return Attachment(hook, fds, "cgroup link")
+        return cgroup_link.attachment(hook, fds, first.attach_type or 0)
     where = point if point is not None and point.WhichOneof("point") else find_point(fds)
 
     def again(program: Program) -> Attachment:
@@ -119,10 +114,8 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
         case "tc":
             if path := _tcx_namespace(info):
                 point.tc.interface.netns.path = path
-        case "cgroup_skb":
-            _name_cgroup(point.cgroup_skb.cgroup)
-        case "sock_ops":
-            _name_cgroup(point.sock_ops.cgroup)
+        case str(kind) if info.type == LinkType.CGROUP:
+            _name_cgroup(getattr(point, kind).cgroup)
         case "uprobe" if len(fds) > 1:
             _merge_uprobes(point, fds)
         case "uprobe_multi":
@@ -154,7 +147,7 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
                 else attach_pb2.TC_DIRECTION_INGRESS
             )
         case LinkType.CGROUP:
-            _cgroup_point(info, point)
+            cgroup_points.fill(info, point)
         case LinkType.RAW_TRACEPOINT if program_type == ProgType.TRACING:
             point.tp_btf.cookie = info.cookie
             point.tp_btf.SetInParent()
@@ -172,17 +165,6 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
         case LinkType.PERF_EVENT:
             _perf_point(info, point)
     return point
-
-
-def _cgroup_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
-    if info.attach_type == AttachType.CGROUP_INET_INGRESS:
-        point.cgroup_skb.direction = attach_pb2.CGROUP_SKB_DIRECTION_INGRESS
-        point.cgroup_skb.cgroup.id = info.cgroup_id
-    elif info.attach_type == AttachType.CGROUP_INET_EGRESS:
-        point.cgroup_skb.direction = attach_pb2.CGROUP_SKB_DIRECTION_EGRESS
-        point.cgroup_skb.cgroup.id = info.cgroup_id
-    elif info.attach_type == AttachType.CGROUP_SOCK_OPS:
-        point.sock_ops.cgroup.id = info.cgroup_id
 
 
 def _perf_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
@@ -239,7 +221,7 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.TCX:
             found = tc.HOOK
         case LinkType.CGROUP if info.attach_type is not None:
-            found = _BY_ATTACH_TYPE.get(info.attach_type)
+            found = cgroup_points.hook_of(info.attach_type)
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from bpfd import errors
 from bpfd.attach.failure import refused
 from bpfd.kernel import syscall
-from bpfd.kernel.constants import ProgType, name_of
+from bpfd.kernel.constants import AttachType, ProgType, name_of
 from bpfd.kernel.info import link_info
 from bpfd.v1 import links_pb2
 
@@ -71,6 +71,10 @@ def _type_name(number: int) -> str:
     return name_of(ProgType, number) or str(number)
 
 
+def _attach_name(number: int) -> str:
+    return name_of(AttachType, number) or str(number)
+
+
 class Attachment:
     """An attached program: kernel links, and what it takes to exchange or remove them.
 
@@ -86,9 +90,11 @@ class Attachment:
         again: Callable[[Program], Attachment] | None = None,
         pinnable: bool = True,
         journal: Journal | None = None,
+        attach_type: int = 0,
     ) -> None:
         """`again` attaches another program to the same point; None: the kernel exchanges
-        programs inside the links (BPF_LINK_UPDATE).
+        programs inside the links (BPF_LINK_UPDATE). `attach_type` is what every program
+        must have been loaded for, which that command does not check everywhere; 0: nothing.
         """
         self.hook = hook
         self.fds = fds
@@ -100,6 +106,7 @@ class Attachment:
         """Whether `fds` can be pinned; not where the kernel is too old for links."""
         self.journal = journal
         self._again = again
+        self._attach_type = attach_type
 
     def close(self) -> None:
         """Detaches, even where a pin or someone else still holds the link.
@@ -131,6 +138,15 @@ class Attachment:
         replaces them: pins of the old links must be replaced by pins of the new ones.
         """
         self.hook.check(program)
+        if program.expected_attach_type and self._attach_type not in (
+            0,
+            program.expected_attach_type,
+        ):
+            raise errors.InvalidArgument(
+                "program",
+                f"{program.name} was loaded for {_attach_name(program.expected_attach_type)}, "
+                f"and the link is of {_attach_name(self._attach_type)}",
+            )
         if self._runs(program):
             return ATOMIC
         if self._again is not None:

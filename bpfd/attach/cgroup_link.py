@@ -13,7 +13,7 @@ from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.failure import refused
 from bpfd.attach.place import opened_cgroup
 from bpfd.kernel import cgroup, info, syscall
-from bpfd.kernel.constants import Cmd, LinkType
+from bpfd.kernel.constants import Cmd, LinkType, ProgType
 from bpfd.v1 import attach_pb2, common_pb2
 
 _HINTS = {
@@ -24,6 +24,14 @@ _HINTS = {
     "ESTALE": "the programs there have changed since expected_revision was read",
     "E2BIG": "64 programs are attached there",
 }
+
+_LOADED_FOR_ONE = {
+    ProgType.CGROUP_SOCK,
+    ProgType.CGROUP_SOCK_ADDR,
+    ProgType.CGROUP_SOCKOPT,
+    ProgType.LSM,
+}
+"""Types whose programs fit one hook alone: another one would read a context that is none."""
 
 
 def attach_to_cgroup(
@@ -54,7 +62,13 @@ def attach_to_cgroup(
                 ) from None
             operation = f"attaching to {hook.name} of cgroup {path}"
             raise refused(error, operation, hook.capability, _HINTS) from None
-    return Attachment(hook, [link], "cgroup link")
+    return attachment(hook, [link], attach_type)
+
+
+def attachment(hook: Hook, fds: list[int], attach_type: int) -> Attachment:
+    """What a link to a cgroup is to the daemon; takes the fds over."""
+    strict = hook.types & _LOADED_FOR_ONE
+    return Attachment(hook, fds, "cgroup link", attach_type=attach_type if strict else 0)
 
 
 def _by_link(

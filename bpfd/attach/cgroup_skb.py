@@ -11,7 +11,7 @@ from bpfd.v1 import attach_pb2
 
 HOOK = hook("cgroup_skb", {ProgType.CGROUP_SKB}, "CAP_NET_ADMIN")
 
-_TYPES = {
+TYPES: dict[int, AttachType] = {
     attach_pb2.CGROUP_SKB_DIRECTION_INGRESS: AttachType.CGROUP_INET_INGRESS,
     attach_pb2.CGROUP_SKB_DIRECTION_EGRESS: AttachType.CGROUP_INET_EGRESS,
 }
@@ -24,7 +24,7 @@ def attach(program: Program, point: attach_pb2.CgroupSkb) -> Attachment:
     loaded for ingress looks like one loaded for nothing in particular.
     """
     HOOK.check(program)
-    attach_type = _TYPES.get(point.direction)
+    attach_type = TYPES.get(point.direction)
     if attach_type is None and program.expected_attach_type == AttachType.CGROUP_INET_EGRESS:
         attach_type = AttachType.CGROUP_INET_EGRESS
     if attach_type is None:

@@ -207,6 +207,19 @@ def lsm() -> None:
     os.close(load_program(ProgType.LSM, AttachType.LSM_MAC, attach_btf_id=number))
 
 
+def lsm_cgroup() -> None:
+    """Loads a program of a security hook of cgroups."""
+    number = _type_id("bpf_lsm_socket_bind", _BTF_KIND_FUNC)
+    os.close(
+        load_program(
+            ProgType.LSM,
+            AttachType.LSM_CGROUP,
+            instructions=_RETURN_1,
+            attach_btf_id=number,
+        )
+    )
+
+
 def link(
     program: int, attach_type: int, target: int, rest: tuple[int, ...] = (), flags: int = 0
 ) -> None:

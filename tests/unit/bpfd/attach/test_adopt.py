@@ -53,6 +53,30 @@ CASES = [
         attach_pb2.AttachPoint(sock_ops=attach_pb2.SockOps(cgroup=common_pb2.Cgroup(id=99))),
     ),
     (
+        info(LinkType.CGROUP, cgroup_id=99, attach_type=AttachType.CGROUP_SETSOCKOPT),
+        0,
+        attach_pb2.AttachPoint(
+            cgroup_sockopt=attach_pb2.CgroupSockopt(cgroup=common_pb2.Cgroup(id=99), set=True)
+        ),
+    ),
+    (
+        info(LinkType.CGROUP, cgroup_id=99, attach_type=AttachType.CGROUP_UNIX_CONNECT),
+        0,
+        attach_pb2.AttachPoint(
+            cgroup_sock_addr=attach_pb2.CgroupSockAddr(
+                cgroup=common_pb2.Cgroup(id=99),
+                hook=attach_pb2.CGROUP_SOCK_ADDR_HOOK_CONNECT_UNIX,
+            )
+        ),
+    ),
+    (
+        info(LinkType.CGROUP, cgroup_id=99, attach_type=AttachType.LSM_CGROUP),
+        0,
+        attach_pb2.AttachPoint(
+            lsm_cgroup=attach_pb2.LsmCgroup(cgroup=common_pb2.Cgroup(id=99))
+        ),
+    ),
+    (
         info(LinkType.RAW_TRACEPOINT, target_name="sys_enter", cookie=5),
         ProgType.RAW_TRACEPOINT,
         attach_pb2.AttachPoint(
@@ -99,7 +123,7 @@ def test_point_of(link: LinkInfo, program_type: int, point: attach_pb2.AttachPoi
     [
         info(LinkType.PERF_EVENT),
         info(LinkType.NETFILTER, hook=1),
-        info(LinkType.CGROUP, cgroup_id=1, attach_type=AttachType.CGROUP_DEVICE),
+        info(LinkType.CGROUP, cgroup_id=1, attach_type=999),
         info(LinkType.CGROUP, cgroup_id=1),
     ],
 )
