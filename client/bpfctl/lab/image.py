@@ -215,10 +215,7 @@ def assemble(
     archive.file(f"{prefix}/bin/busybox", (root / "usr/bin/busybox").read_bytes(), 0o755)
     _private(archive, "/ssh", "dropbear", root / "usr/sbin/dropbear", library_folders)
     if look.has_adb:
-        adbd = next((root / "usr").rglob("adbd"), None)
-        if adbd is None:
-            raise LabError(f"{', '.join(about.adb_packages)} has no adbd")
-        _private(archive, "/adb", "adbd", adbd.resolve(), library_folders)
+        _private(archive, "/adb", "adbd", root / "usr/sbin/adbd", library_folders)
     folder = f"/lib/modules/{release}"
     _modules(archive, closure, prefix, folder)
     order = [f"{folder}/{module.path}\n" for module in closure.load_order(about.load)]
