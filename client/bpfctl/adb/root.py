@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 
@@ -12,7 +11,8 @@ from bpfctl.errors import TargetUnreachable
 
 _WAYS = ("su 0 sh -c %s", "su -c %s")
 """AOSP's su of debuggable builds, which toybox's is too; then Magisk's and its kin."""
-_ASK = "id"
+_ASK = "while read -r k r e x; do case $k in Uid:) echo $e;; esac; done </proc/self/status"
+"""Prints the effective user; not every device has id(1)."""
 _SECONDS = 15.0
 """su of a rooted device may ask its user, and waits for about ten seconds."""
 
@@ -41,11 +41,9 @@ def find_root(name: str, host: str, run: Callable[[str, float], Completed]) -> s
             return way
         if answer.status != 127:
             refusals.append(f"`{way.partition(' %s')[0]}`: {answer.words}")
-    user = re.search(r"uid=(\d+)\(([^)]*)\)", own.text)
-    who = f"{user.group(2)}, uid {user.group(1)}" if user else own.text.strip() or own.words
     raise TargetUnreachable(
         name,
-        f"the shell of {host} is not root's ({who}), "
+        f"the shell of {host} is not root's (uid {own.text.strip() or 'unknown'}), "
         + (f"and su does not help ({'; '.join(refusals)})" if refusals else "and has no su"),
         "BPF needs root: `adb root` on a debuggable build (userdebug, eng), or a su that lets "
         "the shell in",
@@ -53,4 +51,4 @@ def find_root(name: str, host: str, run: Callable[[str, float], Completed]) -> s
 
 
 def _is_root(answer: Completed) -> bool:
-    return answer.status == 0 and answer.text.startswith("uid=0(")
+    return answer.status == 0 and answer.text.strip() == "0"

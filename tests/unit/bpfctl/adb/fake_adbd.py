@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from pathlib import Path
+from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -18,8 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
 _HEADER = struct.Struct("<6I")
 
+Packet = tuple[int, int, int, bytes]
+"""Its kind, two arguments and data."""
 
-def _word(name: bytes) -> int:
+
+def word(name: bytes) -> int:
+    """The kind of packets of that name."""
     return int.from_bytes(name, "little")
 
 
@@ -33,19 +38,25 @@ def trusted_key(path: Path) -> rsa.RSAPublicKey:
 class FakeAdbd:
     """Listens on a loopback port; `key`: who wants in must have it."""
 
-    def __init__(self, key: rsa.RSAPublicKey | None = None, *, asks: bool = False) -> None:
+    def __init__(
+        self,
+        key: rsa.RSAPublicKey | None = None,
+        *,
+        asks: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.key = key
         self.asks = asks
         """Whether it asks its user about a key that it does not know, and waits for ever."""
         self.offered = b""
         self.first_answer = b""
         """Sent in place of anything else, when set."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = socket.create_server((host, 0))
+        self.serial = f"{host}:{self._listener.getsockname()[1]}"
         self.connections: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> FakeAdbd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,10 +64,6 @@ class FakeAdbd:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.vanish()
-
-    @property
-    def serial(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     def vanish(self) -> None:
         """Ends every connection."""
@@ -74,19 +81,18 @@ class FakeAdbd:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, struct.error):
-            _receive(connection)
+            hello = receive(connection)
             if self.first_answer:
                 connection.sendall(self.first_answer)
             elif self.key is None or self._lets_in(connection):
-                _send(connection, b"CNXN", 0x01000001, 1 << 20, b"device::\0")
-                self._packets(connection)
+                self.serve(connection, hello)
 
     def _lets_in(self, connection: socket.socket) -> bool:
         assert self.key is not None
         while True:
             token = os.urandom(20)
-            _send(connection, b"AUTH", 1, 0, token)
-            _, kind, _, data = _receive(connection)
+            send(connection, b"AUTH", 1, 0, token)
+            _, kind, _, data = receive(connection)
             if kind == 3:
                 self.offered = data
                 if self.asks:
@@ -97,39 +103,43 @@ class FakeAdbd:
                 self.key.verify(data, token, padding.PKCS1v15(), digest)
                 return True
 
-    def _packets(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.socket, hello: Packet) -> None:
         """Services: "exec:sum" says the SHA-256 of each packet, "exec:huge" breaks rules."""
+        send(connection, b"CNXN", 0x01000001, 1 << 20, b"device::\0")
         services: dict[int, bytes] = {}
         while True:
-            kind, remote, _, data = _receive(connection)
-            if kind == _word(b"OPEN"):
+            kind, remote, _, data = receive(connection)
+            if kind == word(b"OPEN"):
                 service = data.rstrip(b"\0")
                 if service not in (b"exec:sum", b"exec:huge"):
-                    _send(connection, b"CLSE", 0, remote)
+                    send(connection, b"CLSE", 0, remote)
                     continue
                 services[remote] = service
-                _send(connection, b"OKAY", remote + 1000, remote)
+                send(connection, b"OKAY", remote + 1000, remote)
                 if service == b"exec:huge":
-                    header = (_word(b"WRTE"), remote + 1000, remote, 1 << 31, 0, 0)
+                    header = (word(b"WRTE"), remote + 1000, remote, 1 << 31, 0, 0)
                     connection.sendall(_HEADER.pack(*header))
-            elif kind == _word(b"WRTE"):
-                _send(connection, b"OKAY", remote + 1000, remote)
+            elif kind == word(b"WRTE"):
+                send(connection, b"OKAY", remote + 1000, remote)
                 answer = hashlib.sha256(data).digest()
-                _send(connection, b"WRTE", remote + 1000, remote, answer)
+                send(connection, b"WRTE", remote + 1000, remote, answer)
 
 
-def _send(
+def send(
     connection: socket.socket, kind: bytes, first: int, second: int, data: bytes = b""
 ) -> None:
-    word = _word(kind)
-    header = (word, first, second, len(data), sum(data), word ^ 0xFFFFFFFF)
+    """Write a packet."""
+    code = word(kind)
+    header = (code, first, second, len(data), sum(data), code ^ 0xFFFFFFFF)
     connection.sendall(_HEADER.pack(*header) + data)
 
 
-def _receive(connection: socket.socket) -> tuple[int, int, int, bytes]:
+def receive(connection: socket.socket) -> Packet:
+    """Read a packet; struct.error at the end."""
     header = connection.recv(_HEADER.size, socket.MSG_WAITALL)
     kind, first, second, size, total, magic = _HEADER.unpack(header)
     data = connection.recv(size, socket.MSG_WAITALL) if size else b""
-    assert sum(data) & 0xFFFFFFFF == total
+    # Both sides of version 0x01000001 leave the sum out.
+    assert total in (0, sum(data) & 0xFFFFFFFF)
     assert kind ^ magic == 0xFFFFFFFF
     return kind, first, second, data

@@ -8,46 +8,55 @@ from bpfctl.adb.root import as_root, find_root
 from bpfctl.bootstrap.shell import Completed
 from bpfctl.errors import TargetUnreachable
 
-SHELL = Completed(0, b"uid=2000(shell) gid=2000(shell) context=u:r:shell:s0\n", b"")
-ROOT = Completed(0, b"uid=0(root) gid=0(root) context=u:r:su:s0\n", b"")
+SHELL = Completed(0, b"2000\n", b"")
+ROOT = Completed(0, b"0\n", b"")
 MISSING = Completed(127, b"", b"/system/bin/sh: su: inaccessible or not found\n")
 
 
-def way_to_root(answers: dict[str, Completed]) -> str:
-    """What `find_root` finds on a device that knows these commands."""
-    return find_root("phone", "0123", lambda script, _: answers.get(script, MISSING))
+def way_to_root(own: Completed, **ways: Completed) -> str:
+    """What `find_root` finds; `ways` are the answers to `su_0` and `su_c`."""
+    asked: list[str] = []
+
+    def run(script: str, timeout: float) -> Completed:
+        asked.append(script)
+        if not script.startswith("su "):
+            return own
+        return ways.get("su_0" if script.startswith("su 0 sh -c ") else "su_c", MISSING)
+
+    way = find_root("phone", "0123", run)
+    assert as_root(way, asked[0]) == asked[-1]
+    return way
 
 
 def test_already_root() -> None:
-    assert way_to_root({"id": ROOT}) == ""
+    assert way_to_root(ROOT) == ""
     assert as_root("", "exit 3") == "exit 3"
 
 
 def test_su_of_debuggable_builds() -> None:
-    assert way_to_root({"id": SHELL, "su 0 sh -c id": ROOT}) == "su 0 sh -c %s"
+    assert way_to_root(SHELL, su_0=ROOT) == "su 0 sh -c %s"
     assert as_root("su 0 sh -c %s", "echo '100%s'") == "su 0 sh -c 'echo '\"'\"'100%s'\"'\"''"
 
 
 def test_su_of_rooted_devices() -> None:
     odd = Completed(1, b"", b"su: invalid uid/gid '0'\n")
-    answers = {"id": SHELL, "su 0 sh -c id": odd, "su -c id": ROOT}
-    assert way_to_root(answers) == "su -c %s"
+    assert way_to_root(SHELL, su_0=odd, su_c=ROOT) == "su -c %s"
 
 
 def test_no_su() -> None:
     with pytest.raises(TargetUnreachable) as caught:
-        way_to_root({"id": SHELL})
+        way_to_root(SHELL)
     said = str(caught.value)
-    assert "the shell of 0123 is not root's (shell, uid 2000), and has no su" in said
+    assert "the shell of 0123 is not root's (uid 2000), and has no su" in said
     assert "`adb root` on a debuggable build" in said
 
 
 def test_su_that_refuses() -> None:
     denied = Completed(13, b"", b"Permission denied\n")
     with pytest.raises(TargetUnreachable, match=r"`su -c`: Permission denied"):
-        way_to_root({"id": SHELL, "su -c id": denied})
+        way_to_root(SHELL, su_c=denied)
 
 
 def test_su_that_stays_what_it_was() -> None:
     with pytest.raises(TargetUnreachable, match="su does not help"):
-        way_to_root({"id": SHELL, "su 0 sh -c id": SHELL})
+        way_to_root(SHELL, su_0=SHELL)
