@@ -18,6 +18,12 @@ from bpfctl.cli.lazy import Entry, LazyGroup
         "add": Entry("target", "Give a target a name.", "add"),
         "list": Entry("target", "Named targets.", "list_targets"),
         "info": Entry("target", "What a target is and what its kernel can do.", "info"),
+        "up": Entry("target_daemon", "Put a daemon on a target and start it.", "up"),
+        "down": Entry("target_daemon", "Stop the daemon of a target.", "down"),
+        "upgrade": Entry(
+            "target_daemon", "Replace the daemon, with nothing detached.", "upgrade"
+        ),
+        "purge": Entry("target_daemon", "Remove all that is on a target.", "purge"),
         "remove": Entry("target", "Forget a target.", "remove"),
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bpfctl.config import LocalTarget, SshTarget, TargetConfig, TcpTarget
+from bpfctl.config import AdbTarget, LocalTarget, SshTarget, TargetConfig, TcpTarget
 
 if TYPE_CHECKING:
     import grpc
@@ -45,6 +45,11 @@ def open_connection(name: str, config: TargetConfig, timeout: float) -> Connecti
         from bpfctl.transport.local import LocalConnection
 
         return LocalConnection(name, config)
+    if isinstance(config, SshTarget | AdbTarget) and config.home:
+        from bpfctl.bootstrap.shell import open_shell
+        from bpfctl.transport.home import HomeConnection
+
+        return HomeConnection(name, open_shell(name, config, timeout), config.home)
     if isinstance(config, SshTarget):
         from bpfctl.transport.ssh import SshConnection
 
