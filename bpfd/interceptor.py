@@ -37,17 +37,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Activity:
-    """Counts calls that are being served, and tells when the last one ends."""
+    """Counts calls that are being served, and tells when one begins or ends."""
 
     def __init__(self) -> None:
         self.calls = 0
-        self.on_change: Callable[[], None] | None = None
+        self.watchers: list[Callable[[], None]] = []
 
     def add(self, number: int) -> None:
         """Counts one more call, or one less."""
         self.calls += number
-        if self.on_change is not None:
-            self.on_change()
+        for watcher in self.watchers:
+            watcher()
 
 
 class Interceptor(grpc.aio.ServerInterceptor):

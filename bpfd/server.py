@@ -23,10 +23,14 @@ from bpfd.daemon import (
     Options,
     StartError,
 )
-from bpfd.kernel import bpffs, host, libbpf, lockfile, mounts
+from bpfd.kernel import bpffs, host, libbpf, lockfile, mounts, pages
+from bpfd.quiet import Quiet
 
 STOP_GRACE = 2.0
 """Seconds that calls have to end by themselves when the daemon stops."""
+
+QUIET_SECONDS = 5.0
+"""Without a call, until memory is given back that only calls need."""
 
 _log = logging.getLogger("bpfd")
 
@@ -123,7 +127,8 @@ async def _serve(options: Options, undo: contextlib.ExitStack) -> None:
     host.set_process_name("bpfd")
     gc.collect()
     gc.freeze()
-    host.give_back_memory()
+    _rest()
+    Quiet(daemon.activity, QUIET_SECONDS, _rest)
     _announce(options, listening.names)
     await stop.wait()
     _log.info("ending")
@@ -131,6 +136,12 @@ async def _serve(options: Options, undo: contextlib.ExitStack) -> None:
     await services.close("the daemon is shutting down")
     await asyncio.gather(*(server.stop(STOP_GRACE) for server in listening.servers))
     await services.closed()
+
+
+def _rest() -> None:
+    """Gives back what serving calls, or starting, took and an idle daemon does not need."""
+    host.give_back_memory()
+    pages.release_file_pages()
 
 
 class _IdleExit:
@@ -143,7 +154,7 @@ class _IdleExit:
         self._daemon, self._services, self._stop = daemon, services, stop
         self._timer: asyncio.TimerHandle | None = None
         if self._seconds is not None:
-            daemon.activity.on_change = self._changed
+            daemon.activity.watchers.append(self._changed)
             self._changed()
 
     def _changed(self) -> None:

@@ -174,7 +174,7 @@ async def test_calls_that_nobody_wrote_are_unimplemented(tmp_path: Path) -> None
 async def test_a_cancelled_stream_ends_its_handler_and_its_count(tmp_path: Path) -> None:
     async with serving(tmp_path) as (server, channel):
         changed = asyncio.Event()
-        server.activity.on_change = changed.set
+        server.activity.watchers.append(changed.set)
         call = sessions_pb2_grpc.SessionsStub(channel).Open(sessions_pb2.OpenSessionRequest())
         await call.read()
         assert server.activity.calls == 1
