@@ -191,6 +191,18 @@ _OTHERS = (
         "6.7", "CONFIG_CGROUP_BPF",
     ),
     Probe(
+        "network namespace link", "BPF_LINK_CREATE without a namespace: EBADF",
+        functools.partial(probe.link_of_no_target, ProgType.SK_LOOKUP, AttachType.SK_LOOKUP),
+        "5.9",
+    ),
+    Probe(
+        "sockmap link", "BPF_LINK_CREATE without a map: EBADF",
+        functools.partial(
+            probe.link_of_no_target, ProgType.SK_MSG, AttachType.SK_MSG_VERDICT
+        ),
+        "6.10", "programs are attached to sockmaps without links",
+    ),
+    Probe(
         "perf link", "BPF_LINK_CREATE without an event: EBADF",
         functools.partial(
             probe.link_of_no_target, ProgType.TRACEPOINT, AttachType.PERF_EVENT

@@ -11,11 +11,14 @@ from bpfd import errors
 from bpfd.attach import (
     cgroup_link,
     cgroup_points,
+    flow_dissector,
     kprobe,
     kprobe_multi,
     lsm,
+    netns_link,
     perf_event,
     raw_tracepoint,
+    sk_lookup,
     tc,
     tp_btf,
     tracepoint,
@@ -78,6 +81,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return Attachment(hook, fds, "tcx")
     if first.type == LinkType.CGROUP:
         return cgroup_link.attachment(hook, fds, first.attach_type or 0)
+    if first.type == LinkType.NETNS:
+        return Attachment(hook, fds, netns_link.METHOD)
     where = point if point is not None and point.WhichOneof("point") else find_point(fds)
 
     def again(program: Program) -> Attachment:
@@ -120,6 +125,10 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
             _merge_uprobes(point, fds)
         case "uprobe_multi":
             _list_places(point.uprobe_multi, fds[0])
+        case "sk_lookup" | "flow_dissector" as kind:
+            _name_netns(info.netns_inode, getattr(point, kind).netns)
+        case "iterator" if point.iterator.HasField("cgroup"):
+            _name_cgroup(point.iterator.cgroup)
         case "perf_event":
             _name_clock(point.perf_event)
         case "tracepoint":
@@ -148,6 +157,10 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             )
         case LinkType.CGROUP:
             cgroup_points.fill(info, point)
+        case LinkType.NETNS if info.attach_type == AttachType.SK_LOOKUP:
+            point.sk_lookup.SetInParent()
+        case LinkType.NETNS if info.attach_type == AttachType.FLOW_DISSECTOR:
+            point.flow_dissector.SetInParent()
         case LinkType.RAW_TRACEPOINT if program_type == ProgType.TRACING:
             point.tp_btf.cookie = info.cookie
             point.tp_btf.SetInParent()
@@ -222,6 +235,10 @@ def _hook(info: LinkInfo) -> Hook:
             found = tc.HOOK
         case LinkType.CGROUP if info.attach_type is not None:
             found = cgroup_points.hook_of(info.attach_type)
+        case LinkType.NETNS if info.attach_type == AttachType.SK_LOOKUP:
+            found = sk_lookup.HOOK
+        case LinkType.NETNS if info.attach_type == AttachType.FLOW_DISSECTOR:
+            found = flow_dissector.HOOK
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
@@ -284,6 +301,13 @@ def _tcx_namespace(info: LinkInfo) -> str:
 
 def _foreign(namespace: netns.Namespace) -> str:
     return "" if namespace.inode == netns.own().inode else namespace.path
+
+
+def _name_netns(inode: int, reference: common_pb2.Netns) -> None:
+    """Left as it is for the daemon's own namespace, and when nothing leads to it."""
+    namespace = netns.find(inode)
+    if namespace is not None and (path := _foreign(namespace)):
+        reference.path = path
 
 
 def _name_clock(point: attach_pb2.PerfEvent) -> None:

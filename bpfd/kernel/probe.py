@@ -67,10 +67,13 @@ def load_program(
     )
 
 
+_RETURNING_1 = (ProgType.SK_LOOKUP, ProgType.CGROUP_SOCK_ADDR, ProgType.NETFILTER)
+"""The verifier lets their programs return no 0 at some hooks, or at any."""
+
+
 def program_type(number: int, expected_attach_type: int = 0, flags: int = 0) -> None:
     """Loads a program of this type. A kernel before 4.20 says why in EINVAL or E2BIG."""
-    returns_1 = number in (ProgType.SK_LOOKUP, ProgType.CGROUP_SOCK_ADDR, ProgType.NETFILTER)
-    instructions = _RETURN_1 if returns_1 else _RETURN_0
+    instructions = _RETURN_1 if number in _RETURNING_1 else _RETURN_0
     os.close(load_program(number, expected_attach_type, flags=flags, instructions=instructions))
 
 
@@ -224,7 +227,7 @@ def link(
     program: int, attach_type: int, target: int, rest: tuple[int, ...] = (), flags: int = 0
 ) -> None:
     """Makes a link of a program that does nothing."""
-    returns = _RETURN_1 if program == ProgType.NETFILTER else _RETURN_0
+    returns = _RETURN_1 if program in _RETURNING_1 else _RETURN_0
     fd = load_program(program, attach_type, instructions=returns)
     try:
         os.close(syscall.link_create(fd, target, attach_type, flags, rest=rest))

@@ -77,6 +77,16 @@ CASES = [
         ),
     ),
     (
+        info(LinkType.NETNS, netns_inode=9, attach_type=AttachType.SK_LOOKUP),
+        0,
+        attach_pb2.AttachPoint(sk_lookup=attach_pb2.SkLookup()),
+    ),
+    (
+        info(LinkType.NETNS, netns_inode=9, attach_type=AttachType.FLOW_DISSECTOR),
+        0,
+        attach_pb2.AttachPoint(flow_dissector=attach_pb2.FlowDissector()),
+    ),
+    (
         info(LinkType.RAW_TRACEPOINT, target_name="sys_enter", cookie=5),
         ProgType.RAW_TRACEPOINT,
         attach_pb2.AttachPoint(
