@@ -40,7 +40,7 @@ from bpfd.attach import (
 from bpfd.attach.attachment import Attachment, Hook, Journal, Program
 from bpfd.v1 import attach_pb2
 
-_HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
+_HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "xdp": (xdp.HOOK, xdp.attach),
     "tc": (tc.HOOK, tc.attach),
     "cgroup_skb": (cgroup_skb.HOOK, cgroup_skb.attach),
@@ -66,6 +66,16 @@ _HOOKS: dict[str, tuple[Hook, Callable[[Program, Any], Attachment]]] = {
     "perf_event": (perf_event.HOOK, perf_event.attach),
 }
 
+_PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
+    "tc": tc.plan,
+}
+"""Of hooks that may attach without a kernel link; their `attach` takes the journal too."""
+
+_JOURNALS: dict[str, Callable[[dict[str, Any]], Journal]] = {
+    "clsact": clsact.ClsactJournal.from_json,
+}
+"""How journals are read, by their "kind"."""
+
 
 def plan(program: Program, point: attach_pb2.AttachPoint) -> Journal | None:
     """What must be written down before `attach`, because no kernel link keeps it; or None.
@@ -74,7 +84,8 @@ def plan(program: Program, point: attach_pb2.AttachPoint) -> Journal | None:
     """
     kind = kind_of(point)
     hook_of(kind).check(program)
-    return tc.plan(program, point.tc) if kind == "tc" else None
+    planner = _PLANS.get(kind)
+    return planner(program, getattr(point, kind)) if planner else None
 
 
 def attach(
@@ -88,9 +99,8 @@ def attach(
     """
     kind = kind_of(point)
     hook_of(kind)
-    if isinstance(journal, clsact.ClsactJournal):
-        return tc.attach(program, point.tc, journal)
-    return _HOOKS[kind][1](program, getattr(point, kind))
+    more = () if journal is None else (journal,)
+    return _HOOKS[kind][1](program, getattr(point, kind), *more)
 
 
 def kind_of(point: attach_pb2.AttachPoint) -> str:
@@ -117,7 +127,15 @@ def kinds() -> list[str]:
 
 def journal_from_json(data: dict[str, Any]) -> Journal:
     """A journal that `Journal.to_json` wrote. Raises ValueError."""
-    return clsact.ClsactJournal.from_json(data)
+    read = _JOURNALS.get(data["kind"]) if isinstance(data, dict) and "kind" in data else None
+    if read is None:
+        raise ValueError("not the journal of a hook")
+    return read(data)
+
+
+def adopt_journal(journal: Journal) -> Attachment | None:
+    """The attachment that a journal of an earlier daemon tells of; None: it is gone."""
+    return journal.adopt(hook_of(kind_of(journal.point())))
 
 
 __all__ = [
@@ -125,6 +143,7 @@ __all__ = [
     "Hook",
     "Journal",
     "Program",
+    "adopt_journal",
     "attach",
     "hook_of",
     "journal_from_json",

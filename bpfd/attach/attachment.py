@@ -14,7 +14,7 @@ from bpfd.attach.failure import refused
 from bpfd.kernel import syscall
 from bpfd.kernel.constants import AttachType, ProgType, name_of
 from bpfd.kernel.info import link_info
-from bpfd.v1 import links_pb2
+from bpfd.v1 import attach_pb2, links_pb2
 
 ATOMIC = links_pb2.UPDATE_METHOD_ATOMIC
 OVERLAP = links_pb2.UPDATE_METHOD_OVERLAP
@@ -34,10 +34,21 @@ class Program:
 
 
 class Journal(Protocol):
-    """What a later daemon must undo when this one is killed: hooks without kernel links."""
+    """What a later daemon must undo or take over when this one is killed: hooks without
+    kernel links."""
+
+    @property
+    def program_ids(self) -> tuple[int, ...]:
+        """It is ours when it runs one of these: two while they are exchanged."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed, as plain JSON values."""
+
+    def point(self) -> attach_pb2.AttachPoint:
+        """Where it is attached."""
+
+    def adopt(self, hook: Hook) -> Attachment | None:
+        """The attachment of an earlier daemon; None: it is not there any more."""
 
     def undo(self) -> None:
         """Removes what is still there and ours; nothing there is no error."""

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from bpfd import attach
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.attach.attachment import Journal as JournalEntry
-from bpfd.attach.clsact import ClsactAttachment, ClsactJournal
-from bpfd.attach.tc import HOOK as TC_HOOK
 from bpfd.errors import (
     BpfdError,
     InvalidArgument,
@@ -226,8 +224,8 @@ class Links:
     def exchange(self, link: HeldLink, program: Program) -> links_pb2.UpdateMethod.ValueType:
         """Another program into a held link, pins included; the link's lock is held."""
         attachment = link.attachment
-        if isinstance(attachment, ClsactAttachment):
-            self._write(link.name, link.session, attachment.journal_for(program))
+        if (journal := attachment.journal_for(program)) is not None:
+            self._write(link.name, link.session, journal)
         method = attachment.update(program)
         if attachment.journal is not None:
             self._write(link.name, link.session, attachment.journal)
@@ -323,14 +321,14 @@ class Links:
         return held
 
     def settle_journal(self, notes: dict[str, tuple[str, objects_pb2.Link]]) -> None:
-        """After a daemon was killed: takes over filters of pinned objects, undoes the rest.
+        """After a daemon was killed: takes over what is of pinned objects, undoes the rest.
 
         `notes` are the (object, link) that pinned objects had, by the link's name.
         """
         for name, data in self._journal.entries().items():
             try:
                 entry = json.loads(data)
-                journal = ClsactJournal.from_json(entry["undo"])
+                journal = attach.journal_from_json(entry["undo"])
             except (ValueError, KeyError, TypeError) as error:
                 _log.warning("nothing can be read of what link %s was to undo: %s", name, error)
                 self._journal.remove(name)
@@ -339,7 +337,7 @@ class Links:
                 owner = notes.get(name) or self._owner_of(name, journal)
                 keep = None
                 if not entry["session"] and owner is not None:
-                    keep = journal.adopt(TC_HOOK)
+                    keep = attach.adopt_journal(journal)
                 if keep is not None and owner is not None:
                     self.adopt(*owner, keep)
                 else:
@@ -349,9 +347,9 @@ class Links:
                 _log.exception("settling what was left of link %s", name)
 
     def _owner_of(
-        self, name: str, journal: ClsactJournal
+        self, name: str, journal: JournalEntry
     ) -> tuple[str, objects_pb2.Link] | None:
-        """(object, link) of a filter that nothing is noted of, by the program it runs."""
+        """(object, link) of a journal that nothing is noted of, by the program it runs."""
         members = self._registry.program_members()
         for number in journal.program_ids:
             if number in members:
