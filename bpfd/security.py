@@ -78,6 +78,8 @@ _BPFD: dict[str, dict[str, Rule]] = {
     },
     "Links": {
         **_reads("List"),
+        # Every reading runs a program over the kernel's state.
+        **_reads("Read", role=Role.TRACER),
         **_changes("Attach", "Update", "Detach", role=Role.TRACER),
     },
     "Maps": {

@@ -134,6 +134,8 @@ class LinkInfo:
     priority: int = 0
     flags: int = 0
     pid: int = 0
+    tid: int = 0
+    cgroup_order: int = 0
 
 
 def prog_info(fd: int) -> ProgInfo:
@@ -243,7 +245,7 @@ def _flatten(raw: _LinkInfo, text: str) -> LinkInfo:
         case LinkType.CGROUP:
             return LinkInfo(*common, cgroup_id=wide[0], attach_type=_low(words[1]))
         case LinkType.ITER:
-            return LinkInfo(*common, target_name=text, map_id=_high(words[1]))
+            return _flatten_iter(common, words, wide, text)
         case LinkType.NETNS:
             return LinkInfo(*common, netns_inode=_low(words[0]), attach_type=_high(words[0]))
         case LinkType.XDP:
@@ -269,6 +271,20 @@ def _flatten(raw: _LinkInfo, text: str) -> LinkInfo:
             return _flatten_perf(common, words, wide, text)
         case _:
             return LinkInfo(*common)
+
+
+def _flatten_iter(
+    common: tuple[int, int, int], words: list[int], wide: list[int], text: str
+) -> LinkInfo:
+    """struct { __u64 name; __u32 name_len; __u32 map_id; cgroup or task; }"""
+    if text == "cgroup":
+        return LinkInfo(
+            *common, target_name=text, cgroup_id=wide[2], cgroup_order=_low(words[3])
+        )
+    if text.startswith("task"):
+        tid, pid = _low(words[2]), _high(words[2])
+        return LinkInfo(*common, target_name=text, tid=tid, pid=pid)
+    return LinkInfo(*common, target_name=text, map_id=_high(words[1]))
 
 
 def _flatten_perf(

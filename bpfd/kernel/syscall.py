@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from ctypes import c_char, c_int, c_uint32, c_uint64
 
 from bpfd.kernel import attributes as attr_of
-from bpfd.kernel.constants import Cmd
+from bpfd.kernel.constants import AttachType, Cmd
 
 _NUMBERS = {  # (bpf, perf_event_open): asm/unistd.h of each architecture
     "x86_64": (321, 298),
@@ -387,6 +387,22 @@ def uprobe_multi_link(
     words = [int.from_bytes(bytes(tail)[at : at + 8], sys.byteorder) for at in (0, 8)]
     places = (ctypes.addressof(each) if len(each) else 0 for each in arrays)
     return link_create(prog_fd, 0, attach_type, rest=(ctypes.addressof(name), *places, *words))
+
+
+def iter_link(prog_fd: int, where: bytes = b"") -> int:
+    """BPF_LINK_CREATE of an iterator: the fd of the link.
+
+    `where` is a union bpf_iter_link_info; empty: the kind needs none.
+    """
+    kept = ctypes.create_string_buffer(where, max(len(where), 1))
+    length = int.from_bytes(bytes((c_uint32 * 2)(len(where), 0)), sys.byteorder)
+    rest = (_address(kept), length) if where else ()
+    return link_create(prog_fd, 0, AttachType.TRACE_ITER, rest=rest)
+
+
+def iter_create(link_fd: int) -> int:
+    """BPF_ITER_CREATE: an fd to read what one run of the iterator writes."""
+    return bpf(Cmd.ITER_CREATE, attr_of.Id(link_fd, 0))
 
 
 def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int = 0) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bpfd import attach
+from bpfd.attach import iterator
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.attach.attachment import Journal as JournalEntry
 from bpfd.errors import (
@@ -296,6 +297,19 @@ class Links:
             return
         if attachment.journal is not None:
             self._journal.remove(name)
+
+    def read(self, request: links_pb2.ReadLinkRequest) -> Iterator[bytes]:
+        """What an iterator writes, in pieces. Raises before the first piece, and in between."""
+        match request.WhichOneof("link"):
+            case "name":
+                link = self._registry.link(request.name)
+                with link.lock:
+                    stream = iterator.opened(link.attachment.fds, link.name)
+            case "link_id":
+                stream = iterator.opened_by_id(request.link_id)
+            case _:
+                raise InvalidArgument("link", "say which: a name or a kernel id")
+        return iterator.pieces(stream, request.max_bytes)
 
     def list(self) -> list[objects_pb2.Link]:
         """Every link of this daemon, in the order of attaching."""

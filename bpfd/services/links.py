@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from bpfd import listing, work
 from bpfd.interceptor import Context
 from bpfd.kernel.load_options import Cancel
 from bpfd.objects.objects import Objects
 from bpfd.services.roles import require_for_program, require_for_types
+from bpfd.streams import from_blocking
 from bpfd.v1 import links_pb2, links_pb2_grpc, objects_pb2
 
 
@@ -48,3 +51,9 @@ class LinksService(links_pb2_grpc.LinksServicer):
         if request.kernel:
             response.kernel_links.extend(await work.run(listing.links, self._objects.registry))
         return response
+
+    async def Read(
+        self, request: links_pb2.ReadLinkRequest, context: Context
+    ) -> AsyncIterator[links_pb2.ReadLinkChunk]:
+        async for data in from_blocking(lambda: self._links.read(request)):
+            yield links_pb2.ReadLinkChunk(data=data)

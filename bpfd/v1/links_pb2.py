@@ -27,15 +27,15 @@ from bpfd.v1 import attach_pb2 as bpfd_dot_v1_dot_attach__pb2
 from bpfd.v1 import objects_pb2 as bpfd_dot_v1_dot_objects__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x62pfd/v1/links.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x14\x62pfd/v1/attach.proto\x1a\x15\x62pfd/v1/objects.proto\"\x8d\x01\n\rAttachRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12#\n\x05point\x18\x02 \x01(\x0b\x32\x14.bpfd.v1.AttachPoint\x12\x0c\n\x04name\x18\x03 \x01(\t\x12#\n\x08lifetime\x18\x04 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\"d\n\x11UpdateLinkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\x1b\n\x13\x65xpected_program_id\x18\x03 \x01(\r\"p\n\x12UpdateLinkResponse\x12\x1b\n\x04link\x18\x01 \x01(\x0b\x32\r.bpfd.v1.Link\x12%\n\x06method\x18\x02 \x01(\x0e\x32\x15.bpfd.v1.UpdateMethod\x12\x16\n\x0eold_program_id\x18\x03 \x01(\r\":\n\rDetachRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x11\n\x07link_id\x18\x02 \x01(\rH\x00\x42\x06\n\x04link\"-\n\x0e\x44\x65tachResponse\x12\x1b\n\x04link\x18\x01 \x01(\x0b\x32\r.bpfd.v1.Link\"\"\n\x10ListLinksRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\x08\"\\\n\x11ListLinksResponse\x12\x1c\n\x05links\x18\x01 \x03(\x0b\x32\r.bpfd.v1.Link\x12)\n\x0ckernel_links\x18\x02 \x03(\x0b\x32\x13.bpfd.v1.KernelLink\"\xc9\x02\n\nKernelLink\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04type\x18\x02 \x01(\r\x12\x11\n\ttype_name\x18\x03 \x01(\t\x12\x12\n\nprogram_id\x18\x04 \x01(\r\x12\x18\n\x0b\x61ttach_type\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07ifindex\x18\x06 \x01(\r\x12\x11\n\tcgroup_id\x18\x07 \x01(\x04\x12\x13\n\x0bnetns_inode\x18\x08 \x01(\r\x12\x13\n\x0btarget_name\x18\t \x01(\t\x12\x0e\n\x06offset\x18\n \x01(\x04\x12\x15\n\rtarget_btf_id\x18\x0b \x01(\r\x12\x15\n\rtarget_obj_id\x18\x0c \x01(\r\x12\x0c\n\x04link\x18\r \x01(\t\x12 \n\x07holders\x18\x0e \x03(\x0b\x32\x0f.bpfd.v1.Holder\x12\x14\n\x0cpinned_paths\x18\x0f \x03(\tB\x0e\n\x0c_attach_type*b\n\x0cUpdateMethod\x12\x1d\n\x19UPDATE_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14UPDATE_METHOD_ATOMIC\x10\x01\x12\x19\n\x15UPDATE_METHOD_OVERLAP\x10\x02\x32\xf5\x01\n\x05Links\x12/\n\x06\x41ttach\x12\x16.bpfd.v1.AttachRequest\x1a\r.bpfd.v1.Link\x12\x41\n\x06Update\x12\x1a.bpfd.v1.UpdateLinkRequest\x1a\x1b.bpfd.v1.UpdateLinkResponse\x12\x39\n\x06\x44\x65tach\x12\x16.bpfd.v1.DetachRequest\x1a\x17.bpfd.v1.DetachResponse\x12=\n\x04List\x12\x19.bpfd.v1.ListLinksRequest\x1a\x1a.bpfd.v1.ListLinksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x62pfd/v1/links.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x14\x62pfd/v1/attach.proto\x1a\x15\x62pfd/v1/objects.proto\"\x8d\x01\n\rAttachRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12#\n\x05point\x18\x02 \x01(\x0b\x32\x14.bpfd.v1.AttachPoint\x12\x0c\n\x04name\x18\x03 \x01(\t\x12#\n\x08lifetime\x18\x04 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\"d\n\x11UpdateLinkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\x1b\n\x13\x65xpected_program_id\x18\x03 \x01(\r\"p\n\x12UpdateLinkResponse\x12\x1b\n\x04link\x18\x01 \x01(\x0b\x32\r.bpfd.v1.Link\x12%\n\x06method\x18\x02 \x01(\x0e\x32\x15.bpfd.v1.UpdateMethod\x12\x16\n\x0eold_program_id\x18\x03 \x01(\r\":\n\rDetachRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x11\n\x07link_id\x18\x02 \x01(\rH\x00\x42\x06\n\x04link\"-\n\x0e\x44\x65tachResponse\x12\x1b\n\x04link\x18\x01 \x01(\x0b\x32\r.bpfd.v1.Link\"O\n\x0fReadLinkRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x11\n\x07link_id\x18\x02 \x01(\rH\x00\x12\x11\n\tmax_bytes\x18\x03 \x01(\x04\x42\x06\n\x04link\"\x1d\n\rReadLinkChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\"\n\x10ListLinksRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\x08\"\\\n\x11ListLinksResponse\x12\x1c\n\x05links\x18\x01 \x03(\x0b\x32\r.bpfd.v1.Link\x12)\n\x0ckernel_links\x18\x02 \x03(\x0b\x32\x13.bpfd.v1.KernelLink\"\xc9\x02\n\nKernelLink\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04type\x18\x02 \x01(\r\x12\x11\n\ttype_name\x18\x03 \x01(\t\x12\x12\n\nprogram_id\x18\x04 \x01(\r\x12\x18\n\x0b\x61ttach_type\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07ifindex\x18\x06 \x01(\r\x12\x11\n\tcgroup_id\x18\x07 \x01(\x04\x12\x13\n\x0bnetns_inode\x18\x08 \x01(\r\x12\x13\n\x0btarget_name\x18\t \x01(\t\x12\x0e\n\x06offset\x18\n \x01(\x04\x12\x15\n\rtarget_btf_id\x18\x0b \x01(\r\x12\x15\n\rtarget_obj_id\x18\x0c \x01(\r\x12\x0c\n\x04link\x18\r \x01(\t\x12 \n\x07holders\x18\x0e \x03(\x0b\x32\x0f.bpfd.v1.Holder\x12\x14\n\x0cpinned_paths\x18\x0f \x03(\tB\x0e\n\x0c_attach_type*b\n\x0cUpdateMethod\x12\x1d\n\x19UPDATE_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14UPDATE_METHOD_ATOMIC\x10\x01\x12\x19\n\x15UPDATE_METHOD_OVERLAP\x10\x02\x32\xb1\x02\n\x05Links\x12/\n\x06\x41ttach\x12\x16.bpfd.v1.AttachRequest\x1a\r.bpfd.v1.Link\x12\x41\n\x06Update\x12\x1a.bpfd.v1.UpdateLinkRequest\x1a\x1b.bpfd.v1.UpdateLinkResponse\x12\x39\n\x06\x44\x65tach\x12\x16.bpfd.v1.DetachRequest\x1a\x17.bpfd.v1.DetachResponse\x12=\n\x04List\x12\x19.bpfd.v1.ListLinksRequest\x1a\x1a.bpfd.v1.ListLinksResponse\x12:\n\x04Read\x12\x18.bpfd.v1.ReadLinkRequest\x1a\x16.bpfd.v1.ReadLinkChunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bpfd.v1.links_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPDATEMETHOD']._serialized_start=1028
-  _globals['_UPDATEMETHOD']._serialized_end=1126
+  _globals['_UPDATEMETHOD']._serialized_start=1140
+  _globals['_UPDATEMETHOD']._serialized_end=1238
   _globals['_ATTACHREQUEST']._serialized_start=100
   _globals['_ATTACHREQUEST']._serialized_end=241
   _globals['_UPDATELINKREQUEST']._serialized_start=243
@@ -46,12 +46,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETACHREQUEST']._serialized_end=517
   _globals['_DETACHRESPONSE']._serialized_start=519
   _globals['_DETACHRESPONSE']._serialized_end=564
-  _globals['_LISTLINKSREQUEST']._serialized_start=566
-  _globals['_LISTLINKSREQUEST']._serialized_end=600
-  _globals['_LISTLINKSRESPONSE']._serialized_start=602
-  _globals['_LISTLINKSRESPONSE']._serialized_end=694
-  _globals['_KERNELLINK']._serialized_start=697
-  _globals['_KERNELLINK']._serialized_end=1026
-  _globals['_LINKS']._serialized_start=1129
-  _globals['_LINKS']._serialized_end=1374
+  _globals['_READLINKREQUEST']._serialized_start=566
+  _globals['_READLINKREQUEST']._serialized_end=645
+  _globals['_READLINKCHUNK']._serialized_start=647
+  _globals['_READLINKCHUNK']._serialized_end=676
+  _globals['_LISTLINKSREQUEST']._serialized_start=678
+  _globals['_LISTLINKSREQUEST']._serialized_end=712
+  _globals['_LISTLINKSRESPONSE']._serialized_start=714
+  _globals['_LISTLINKSRESPONSE']._serialized_end=806
+  _globals['_KERNELLINK']._serialized_start=809
+  _globals['_KERNELLINK']._serialized_end=1138
+  _globals['_LINKS']._serialized_start=1241
+  _globals['_LINKS']._serialized_end=1546
 # @@protoc_insertion_point(module_scope)

@@ -183,6 +183,55 @@ class DetachResponse(_message.Message):
 Global___DetachResponse: _TypeAlias = DetachResponse  # noqa: Y015
 
 @_typing.final
+class ReadLinkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A link of this daemon to an iterator."""
+    link_id: _builtins.int
+    """Any link of the kernel to an iterator."""
+    max_bytes: _builtins.int
+    """Bytes of all chunks at most, else the call ends with LimitExceeded; 0: 64 MiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        link_id: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "link_id", b"link_id", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "link_id", b"link_id", "max_bytes", b"max_bytes", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_link: _TypeAlias = _typing.Literal["name", "link_id"]  # noqa: Y015
+    _WhichOneofArgType_link: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_link) -> _WhichOneofReturnType_link | None: ...
+
+Global___ReadLinkRequest: _TypeAlias = ReadLinkRequest  # noqa: Y015
+
+@_typing.final
+class ReadLinkChunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLinkChunk: _TypeAlias = ReadLinkChunk  # noqa: Y015
+
+@_typing.final
 class ListLinksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

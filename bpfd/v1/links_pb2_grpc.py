@@ -55,6 +55,11 @@ class LinksStub:
                 request_serializer=bpfd_dot_v1_dot_links__pb2.ListLinksRequest.SerializeToString,
                 response_deserializer=bpfd_dot_v1_dot_links__pb2.ListLinksResponse.FromString,
                 _registered_method=True)
+        self.Read = channel.unary_stream(
+                '/bpfd.v1.Links/Read',
+                request_serializer=bpfd_dot_v1_dot_links__pb2.ReadLinkRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_links__pb2.ReadLinkChunk.FromString,
+                _registered_method=True)
 
 
 class LinksServicer:
@@ -86,6 +91,13 @@ class LinksServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Read(self, request, context):
+        """What an iterator writes: one run over everything, from the beginning to the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LinksServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +120,11 @@ def add_LinksServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=bpfd_dot_v1_dot_links__pb2.ListLinksRequest.FromString,
                     response_serializer=bpfd_dot_v1_dot_links__pb2.ListLinksResponse.SerializeToString,
+            ),
+            'Read': grpc.unary_stream_rpc_method_handler(
+                    servicer.Read,
+                    request_deserializer=bpfd_dot_v1_dot_links__pb2.ReadLinkRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_links__pb2.ReadLinkChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -218,6 +235,33 @@ class Links:
             '/bpfd.v1.Links/List',
             bpfd_dot_v1_dot_links__pb2.ListLinksRequest.SerializeToString,
             bpfd_dot_v1_dot_links__pb2.ListLinksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Read(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/bpfd.v1.Links/Read',
+            bpfd_dot_v1_dot_links__pb2.ReadLinkRequest.SerializeToString,
+            bpfd_dot_v1_dot_links__pb2.ReadLinkChunk.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,8 @@ class LinksStub:
     Detach: _grpc.UnaryUnaryMultiCallable[_links_pb2.DetachRequest, _links_pb2.DetachResponse]
     List: _grpc.UnaryUnaryMultiCallable[_links_pb2.ListLinksRequest, _links_pb2.ListLinksResponse]
     """The daemon's links, and with `kernel` every link of the kernel."""
+    Read: _grpc.UnaryStreamMultiCallable[_links_pb2.ReadLinkRequest, _links_pb2.ReadLinkChunk]
+    """What an iterator writes: one run over everything, from the beginning to the end."""
 
 @_typing.type_check_only
 class LinksAsyncStub(LinksStub):
@@ -48,6 +50,8 @@ class LinksAsyncStub(LinksStub):
     Detach: _aio.UnaryUnaryMultiCallable[_links_pb2.DetachRequest, _links_pb2.DetachResponse]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_links_pb2.ListLinksRequest, _links_pb2.ListLinksResponse]  # type: ignore[assignment]
     """The daemon's links, and with `kernel` every link of the kernel."""
+    Read: _aio.UnaryStreamMultiCallable[_links_pb2.ReadLinkRequest, _links_pb2.ReadLinkChunk]  # type: ignore[assignment]
+    """What an iterator writes: one run over everything, from the beginning to the end."""
 
 class LinksServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -79,5 +83,13 @@ class LinksServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_links_pb2.ListLinksResponse, _abc.Awaitable[_links_pb2.ListLinksResponse]]:
         """The daemon's links, and with `kernel` every link of the kernel."""
+
+    @_abc_1.abstractmethod
+    def Read(
+        self,
+        request: _links_pb2.ReadLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_links_pb2.ReadLinkChunk], _abc.AsyncIterator[_links_pb2.ReadLinkChunk]]:
+        """What an iterator writes: one run over everything, from the beginning to the end."""
 
 def add_LinksServicer_to_server(servicer: LinksServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -302,6 +302,22 @@ class Target:
             expected_program_id=expected_program_id,
         )
         return self.rpc.call(self.rpc.links.Update, request, "Links.Update")
+
+    def read_link(self, link: str | int, *, max_bytes: int = 0) -> Generator[bytes, None, None]:
+        """What an iterator writes in one run, in pieces; by name, or by a kernel id of any.
+
+        LimitExceeded after `max_bytes`; 0: 64 MiB.
+        """
+        from bpfd.v1 import links_pb2
+
+        request = (
+            links_pb2.ReadLinkRequest(link_id=link, max_bytes=max_bytes)
+            if isinstance(link, int)
+            else links_pb2.ReadLinkRequest(name=link, max_bytes=max_bytes)
+        )
+        with self.rpc.stream(self.rpc.links.Read, request, "Links.Read") as stream:
+            for chunk in stream:
+                yield chunk.data
 
     def links(self) -> list[objects_pb2.Link]:
         """The daemon's links."""

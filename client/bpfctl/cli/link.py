@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     entries={
         "list": Entry("link", "Every link of the daemon and of the kernel.", "list_links"),
         "show": Entry("link", "One link of the daemon, or of the kernel by its id.", "show"),
+        "read": Entry("link", "What an iterator writes.", "read"),
         "update": Entry("link", "Exchange a link's program atomically.", "update"),
     },
 )
@@ -87,6 +88,29 @@ def show(invocation: Invocation, name: str) -> None:
 
     near = difflib.get_close_matches(name, [row["link"] for row in rows if row.get("link")], 3)
     raise NotFound("link", name, near, "`bpfctl link list` shows all")
+
+
+@click.command()
+@click.argument("name", metavar="LINK")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    default=64 << 20,
+    show_default=True,
+    help="Fail behind so much.",
+)
+@common_options()
+@pass_invocation
+def read(invocation: Invocation, name: str, max_bytes: int) -> None:
+    """What an iterator writes in one run over everything.
+
+    LINK is its name in the daemon, or the kernel id of any link to an iterator.
+    """
+    from bpfctl.cli.show_iterators import show_iterator
+
+    link = int(name) if name.isdecimal() else name
+    with invocation.connect() as target:
+        show_iterator(invocation, name, target.read_link(link, max_bytes=max_bytes))
 
 
 @click.command()

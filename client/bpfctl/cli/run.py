@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bpfctl.output import RowStream
     from bpfctl.sessions import Session
     from bpfctl.target import Target
+    from bpfd.v1 import objects_pb2
 
 _SAME = 100
 """Objects of one file that may run at the same time."""
@@ -106,6 +108,15 @@ def _wish_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+@dataclass
+class _Iterators:
+    """Links to iterators, which run when they are read and end by themselves."""
+
+    links: list[objects_pb2.Link] = field(default_factory=list)
+    alone: bool = True
+    """Nothing else runs: there is nothing to wait for."""
+
+
 @click.command()
 @click.argument("source", metavar="FILE.bpf.c|FILE.o|PACKAGE")
 @_wish_options
@@ -123,7 +134,8 @@ def command(
     """Build, load, attach, show events and maps until Ctrl-C; leave nothing behind.
 
     Programs go where their sections say, or where --attach says. Events of ring buffers
-    and perf buffers are shown as they come, the entries of the maps at the end.
+    and perf buffers are shown as they come, the entries of the maps at the end. What
+    iterators write is shown first; a file with nothing but iterators ends with them.
     """
     from bpfctl.cli.source import make
     from bpfctl.cli.timings import Timings
@@ -137,7 +149,7 @@ def command(
             clock.step("session")
             loaded = _load(target, session, made, wishes, settings)
             clock.step("load")
-            attached = _attach(invocation, loaded, made, wishes)
+            attached, iterators = _attach(invocation, loaded, made, wishes)
             clock.step("attach")
             # From here on Ctrl-C is the way to end it.
             with contextlib.suppress(KeyboardInterrupt):
@@ -145,7 +157,7 @@ def command(
                     invocation.warn(f"timings: {clock.line()}")
                 for line in attached:
                     invocation.warn(line)
-                _show(invocation, loaded, made, wishes, session)
+                _show(invocation, loaded, made, wishes, session, iterators)
 
 
 def _load(
@@ -172,8 +184,8 @@ def _load(
 
 def _attach(
     invocation: Invocation, loaded: LoadedObject, made: Source, wishes: Wishes
-) -> list[str]:
-    """Attach what can be; gives lines on what was."""
+) -> tuple[list[str], _Iterators]:
+    """Attach what can be; gives lines on what was, and what there is to read."""
     from bpfctl import attachpoint
     from bpfctl.cli import plan
     from bpfctl.errors import InvalidArgument, NotSupported
@@ -188,6 +200,7 @@ def _attach(
     lines = [f"program {name} is not attached: {why}" for name, why in planned.left]
     if not planned.attach:
         raise InvalidArgument("attach", "; ".join(lines) or "the object has no program")
+    iterators = _Iterators()
     for name, point in planned.attach:
         try:
             link = loaded.attach(name, point)
@@ -201,7 +214,11 @@ def _attach(
         lines.append(
             f"attached {name} to {where}" + (f" ({link.method})" if link.method else "")
         )
-    return lines
+        if point.WhichOneof("point") == "iterator":
+            iterators.links.append(link)
+        else:
+            iterators.alone = False
+    return lines, iterators
 
 
 def _show(
@@ -210,6 +227,7 @@ def _show(
     made: Source,
     wishes: Wishes,
     session: Session,
+    iterators: _Iterators,
 ) -> None:
     """Events as they come, maps in between and at the end.
 
@@ -220,7 +238,7 @@ def _show(
         stream = None
         if invocation.format in ("json", "jsonl", "yaml"):
             stream = closing.enter_context(invocation.output.stream())
-        _show_into(stream, invocation, loaded, made, wishes, session)
+        _show_into(stream, invocation, loaded, made, wishes, session, iterators)
 
 
 def _show_into(
@@ -230,13 +248,16 @@ def _show_into(
     made: Source,
     wishes: Wishes,
     session: Session,
+    iterators: _Iterators,
 ) -> None:
     from bpfctl.cli.show_maps import show_maps
 
     until = time.monotonic() + wishes.duration if wishes.duration else None
     try:
+        _show_iterators(stream, invocation, loaded, iterators, until)
         with contextlib.ExitStack() as closing:
-            rings = [] if wishes.no_events else list(_rings(loaded, made, wishes))
+            done = iterators.links and iterators.alone
+            rings = [] if wishes.no_events or done else list(_rings(loaded, made, wishes))
             if rings:
                 from bpfctl.cli.show_events import EventWriter
 
@@ -244,7 +265,7 @@ def _show_into(
                 closing.callback(writer.report)
                 every = (lambda: show_maps(invocation, loaded, stream), wishes.every)
                 writer.run(count=wishes.count, until=until, every=every)
-            else:
+            elif not done:
                 _wait(invocation, loaded, session, wishes.every, until, stream)
     except KeyboardInterrupt:
         pass
@@ -252,6 +273,25 @@ def _show_into(
         raise session.ended
     if not wishes.no_maps:
         show_maps(invocation, loaded, stream)
+
+
+def _show_iterators(
+    stream: RowStream | None,
+    invocation: Invocation,
+    loaded: LoadedObject,
+    iterators: _Iterators,
+    until: float | None,
+) -> None:
+    """One run of each, cut short when the time is over."""
+    if not iterators.links:
+        return
+    from bpfctl.cli.show_iterators import show_iterator
+
+    for link in iterators.links:
+        pieces = loaded.target.read_link(link.name)
+        shown = itertools.takewhile(lambda _: until is None or time.monotonic() < until, pieces)
+        with contextlib.closing(pieces):
+            show_iterator(invocation, link.program, shown, stream)
 
 
 def _wait(

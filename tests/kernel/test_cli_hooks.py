@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl run` and `bpfctl attach` of hooks that are more than a name: what comes out of them
+on standard output, and that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import cli_support
+from tests.kernel.clang import PROGRAMS
+from tests.kernel.cli_support import Cli, needs_clang, wait_for
+from tests.kernel.conftest import RunningDaemon
+from tests.kernel.hooks_support import needs_root
+from tests.kernel.probed_library import build, library
+
+pytestmark = [*needs_root, needs_clang]
+
+FUNCTIONS = "int um_one(int a) { return a + 1; }\nint um_two(int a) { return a + 2; }\n"
+
+
+@pytest.fixture
+def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
+    return cli_support.make(daemon, tmp_path)
+
+
+@pytest.fixture
+def owned_names() -> set[str]:
+    return {"runs", "only", "program", "other", "entries"}
+
+
+def source(name: str) -> str:
+    return str(PROGRAMS / f"{name}.bpf.c")
+
+
+def assert_nothing_is_left(cli: Cli) -> None:
+    assert cli.json("object", "list") == []
+    assert [row for row in cli.json("link", "list") if row.get("link")] == []
+
+
+def test_an_iterator_writes_its_text_and_ends(cli: Cli) -> None:
+    iterators = ("run", source("iterators"), "-D", "TASK", "--no-program", "other")
+    done = cli.try_(*iterators)
+    assert done.returncode == 0, done.stderr
+    assert "attached program to iterator (iterator link)" in done.stderr
+    assert f"{os.getpid()} {os.getpid()}" in done.stdout.splitlines()
+    rows = [json.loads(line) for line in cli(*iterators, "-o", "jsonl").splitlines()]
+    assert {"iterator": "program", "line": f"{os.getpid()} {os.getpid()}"} in rows
+    one = cli(*iterators, "--attach", f"iterator,tid={os.getpid()}")
+    assert one.splitlines()[0] == f"{os.getpid()} {os.getpid()}"
+    assert_nothing_is_left(cli)
+
+
+def test_an_iterator_over_a_map_is_read_again_and_again(cli: Cli) -> None:
+    cli("load", source("iterators"), "-D", "ENTRIES", "--name", "it")
+    cli("attach", "it/program", "iterator,map=it/entries", "--name", "it/walk")
+    cli("map", "set", "it/entries", "7", "70")
+    assert cli("link", "read", "it/walk") == "7=70\n"
+    cli("map", "set", "it/entries", "8", "80")
+    assert cli.json("link", "read", "it/walk") == [
+        {"iterator": "it/walk", "line": "7=70"},
+        {"iterator": "it/walk", "line": "8=80"},
+    ]
+    said = cli.refused(8, "link", "read", "it/walk", "--max-bytes", "3")
+    assert "limited to 3" in said
+    (row,) = [each for each in cli.json("link", "list") if each.get("link") == "it/walk"]
+    assert (row["type"], row["point"]) == ("iter", "iterator,map=it/entries")
+    cli("unload", "it")
+    assert_nothing_is_left(cli)
+
+
+def test_functions_of_a_library_by_pattern(cli: Cli, tmp_path: Path) -> None:
+    path = build(tmp_path, "um", FUNCTIONS)
+    lib = library(path)
+    where = f"program=uprobe_multi:{path}:um_*,pid={os.getpid()}"
+    with cli.started(
+        *("run", source("uprobes"), "-D", "MULTI", "--attach", where, "-o", "jsonl"),
+        *("--duration", "1s"),
+    ) as process:
+        wait_for(process, "attached program to uprobe_multi")
+        lib.um_one(1)
+        lib.um_two(1)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {"map": "runs", "key": 0, "value": 2} in rows
+    assert_nothing_is_left(cli)
