@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from bpfd.kernel.android import android_name
 from bpfd.kernel.build_id import kernel_build_id
 
 CAPABILITIES = {
@@ -143,7 +144,7 @@ def _operating_system() -> str:
         for line in text.splitlines():
             if line.startswith("PRETTY_NAME="):
                 return line.partition("=")[2].strip().strip("\"'")
-    return ""
+    return android_name()
 
 
 def cpu_list(text: str) -> list[int]:

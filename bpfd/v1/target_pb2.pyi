@@ -105,7 +105,7 @@ class TargetInfo(_message.Message):
     """uname -r and -v."""
     kernel_version: _builtins.str
     operating_system: _builtins.str
-    """PRETTY_NAME of os-release; empty: none."""
+    """PRETTY_NAME of os-release, or Android with its release and product; empty: neither."""
     boot_id: _builtins.str
     big_endian: _builtins.bool
     pointer_bits: _builtins.int
