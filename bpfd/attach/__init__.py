@@ -20,6 +20,7 @@ from bpfd.attach import (
     cgroup_sysctl,
     clsact,
     flow_dissector,
+    iterator,
     kprobe,
     kprobe_multi,
     ksyscall,
@@ -63,6 +64,7 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "tracing": (tracing.HOOK, tracing.attach),
     "lsm": (lsm.HOOK, lsm.attach),
     "lsm_cgroup": (lsm_cgroup.HOOK, lsm_cgroup.attach),
+    "iterator": (iterator.HOOK, iterator.attach),
     "perf_event": (perf_event.HOOK, perf_event.attach),
 }
 

@@ -12,6 +12,7 @@ from bpfd.attach import (
     cgroup_link,
     cgroup_points,
     flow_dissector,
+    iterator,
     kprobe,
     kprobe_multi,
     lsm,
@@ -79,6 +80,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return Attachment(hook, fds, _xdp_place(first)[0])
     if first.type == LinkType.TCX:
         return Attachment(hook, fds, "tcx")
+    if first.type == LinkType.ITER:
+        return Attachment(hook, fds, iterator.METHOD)
     if first.type == LinkType.CGROUP:
         return cgroup_link.attachment(hook, fds, first.attach_type or 0)
     if first.type == LinkType.NETNS:
@@ -171,6 +174,8 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.lsm.SetInParent()
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
+        case LinkType.ITER:
+            _iterator_point(info, point.iterator)
         case LinkType.UPROBE_MULTI:
             point.uprobe_multi.binary = info.target_name
             point.uprobe_multi.pid = info.pid
@@ -201,6 +206,19 @@ def _perf_point(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:
         point.perf_event.type = info.event_type
         point.perf_event.config = info.event_config
         point.perf_event.cookie = info.cookie
+
+
+def _iterator_point(info: LinkInfo, point: attach_pb2.Iterator) -> None:
+    point.SetInParent()
+    if info.map_id:
+        point.map.id = info.map_id
+    elif info.cgroup_id:
+        point.cgroup.id = info.cgroup_id
+        point.cgroup_order = info.cgroup_order
+    elif info.tid:
+        point.tid = info.tid
+    elif info.pid:
+        point.pid = info.pid
 
 
 def _list_places(point: attach_pb2.UprobeMulti, fd: int) -> None:
@@ -242,6 +260,8 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.ITER:
+            found = iterator.HOOK
         case LinkType.UPROBE_MULTI:
             found = uprobe_multi.HOOK
         case LinkType.KPROBE_MULTI:
