@@ -20,10 +20,12 @@ from functools import cache
 from pathlib import Path
 
 from bpfctl.config import cache_dir
-from bpfctl.debian import LIBRARY_FOLDERS, Archive, Package
+from bpfctl.debian import Archive, Package
+from bpfctl.debian.libraries import closure as library_closure
+from bpfctl.debian.libraries import needs
 from bpfctl.progress import Progress, silent
 
-from . import libraries, modules
+from . import modules
 from .cpio import Cpio
 from .errors import LabError
 from .keys import Keys
@@ -142,14 +144,13 @@ def _build(
     tree = kernels.unpacked(kernel, progress)
     kernels.forget(kernel)
     root = userland.unpacked(programs, progress)
-    folders = [root / name.format(triplet=userland.triplet) for name in LIBRARY_FOLDERS]
     progress("board image", 0, 0)
     release, vmlinuz, config = kernel_files(tree)
     archive = assemble(
         look,
         about,
         root,
-        [*folders, folders[0] / "android"],
+        userland.triplet,
         modules.closure(
             tree / "usr" / "lib" / "modules" / release,
             [*about.load, *about.offer, *recipe.modules],
@@ -199,7 +200,7 @@ def assemble(
     look: Look,
     about: System,
     root: Path,
-    library_folders: list[Path],
+    triplet: str,
     closure: modules.Closure,
     release: str,
     config: bytes,
@@ -213,9 +214,9 @@ def assemble(
     archive.folder("/ssh/keys", 0o700)
     prefix = _android(archive, about) if look.android else _plain(archive, about)
     archive.file(f"{prefix}/bin/busybox", (root / "usr/bin/busybox").read_bytes(), 0o755)
-    _private(archive, "/ssh", "dropbear", root / "usr/sbin/dropbear", library_folders)
+    _private(archive, "/ssh", root / "usr/sbin/dropbear", root, triplet)
     if look.has_adb:
-        _private(archive, "/adb", "adbd", root / "usr/sbin/adbd", library_folders)
+        _private(archive, "/adb", root / "usr/sbin/adbd", root, triplet)
     folder = f"/lib/modules/{release}"
     _modules(archive, closure, prefix, folder)
     order = [f"{folder}/{module.path}\n" for module in closure.load_order(about.load)]
@@ -262,14 +263,17 @@ def _accounts(archive: Cpio, home: str, shell: str, prefix: str = "") -> None:
     archive.file(f"{prefix}/etc/shells", f"{shell}\n".encode())
 
 
-def _private(
-    archive: Cpio, folder: str, name: str, program: Path, library_folders: list[Path]
-) -> None:
+def _private(archive: Cpio, folder: str, program: Path, root: Path, triplet: str) -> None:
     """A program with a loader and libraries of its own."""
-    loader, needed = libraries.closure(program, library_folders)
-    archive.file(f"{folder}/{name}", program.read_bytes(), 0o755)
+    asked = needs(program)
+    if asked is None or not asked.interpreter:
+        raise LabError(f"{program.name} is not linked with shared libraries")
+    further = [root / "usr" / "lib" / triplet / "android"]
+    found = library_closure([program], root, triplet, further)
+    archive.file(f"{folder}/{program.name}", program.read_bytes(), 0o755)
+    loader = found.pop(Path(asked.interpreter).name)
     archive.file(f"{folder}/loader", loader.read_bytes(), 0o755)
-    for soname, path in sorted(needed.items()):
+    for soname, path in found.items():
         archive.file(f"{folder}/lib/{soname}", path.read_bytes())
 
 
@@ -324,7 +328,7 @@ def _shadow(password: str) -> str:
 def _code_key() -> str:
     """Of the code that makes images, so that a new version makes new ones."""
     here = Path(__file__).parent
-    names = ("cpio.py", "image.py", "init.sh", "libraries.py", "modules.py")
+    names = ("cpio.py", "image.py", "init.sh", "modules.py")
     return _key(str(_FORMAT), *((here / name).read_text() for name in names))
 
 
