@@ -29,7 +29,10 @@ from bpfd.attach import (
     perf_event,
     raw_tracepoint,
     sk_lookup,
+    sk_msg,
+    sk_skb,
     sock_ops,
+    sockmap,
     tc,
     tp_btf,
     tracepoint,
@@ -51,6 +54,8 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "cgroup_sockopt": (cgroup_sockopt.HOOK, cgroup_sockopt.attach),
     "cgroup_sysctl": (cgroup_sysctl.HOOK, cgroup_sysctl.attach),
     "cgroup_device": (cgroup_device.HOOK, cgroup_device.attach),
+    "sk_msg": (sk_msg.HOOK, sk_msg.attach),
+    "sk_skb": (sk_skb.HOOK, sk_skb.attach),
     "sk_lookup": (sk_lookup.HOOK, sk_lookup.attach),
     "flow_dissector": (flow_dissector.HOOK, flow_dissector.attach),
     "tracepoint": (tracepoint.HOOK, tracepoint.attach),
@@ -70,11 +75,14 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
 
 _PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
     "tc": tc.plan,
+    "sk_msg": sk_msg.plan,
+    "sk_skb": sk_skb.plan,
 }
 """Of hooks that may attach without a kernel link; their `attach` takes the journal too."""
 
 _JOURNALS: dict[str, Callable[[dict[str, Any]], Journal]] = {
     "clsact": clsact.ClsactJournal.from_json,
+    "sockmap": sockmap.SockmapJournal.from_json,
 }
 """How journals are read, by their "kind"."""
 

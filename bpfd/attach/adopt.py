@@ -20,6 +20,9 @@ from bpfd.attach import (
     perf_event,
     raw_tracepoint,
     sk_lookup,
+    sk_msg,
+    sk_skb,
+    sockmap,
     tc,
     tp_btf,
     tracepoint,
@@ -86,6 +89,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return cgroup_link.attachment(hook, fds, first.attach_type or 0)
     if first.type == LinkType.NETNS:
         return Attachment(hook, fds, netns_link.METHOD)
+    if first.type == LinkType.SOCKMAP:
+        return sockmap.linked(hook, fds, first.attach_type or 0)
     where = point if point is not None and point.WhichOneof("point") else find_point(fds)
 
     def again(program: Program) -> Attachment:
@@ -160,6 +165,8 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             )
         case LinkType.CGROUP:
             cgroup_points.fill(info, point)
+        case LinkType.SOCKMAP:
+            point = sockmap.point_of(info.map_id, info.attach_type or 0)
         case LinkType.NETNS if info.attach_type == AttachType.SK_LOOKUP:
             point.sk_lookup.SetInParent()
         case LinkType.NETNS if info.attach_type == AttachType.FLOW_DISSECTOR:
@@ -253,6 +260,10 @@ def _hook(info: LinkInfo) -> Hook:
             found = tc.HOOK
         case LinkType.CGROUP if info.attach_type is not None:
             found = cgroup_points.hook_of(info.attach_type)
+        case LinkType.SOCKMAP if info.attach_type == AttachType.SK_MSG_VERDICT:
+            found = sk_msg.HOOK
+        case LinkType.SOCKMAP:
+            found = sk_skb.HOOK
         case LinkType.NETNS if info.attach_type == AttachType.SK_LOOKUP:
             found = sk_lookup.HOOK
         case LinkType.NETNS if info.attach_type == AttachType.FLOW_DISSECTOR:

@@ -142,12 +142,8 @@ class Attachment:
         after a crash in the middle finds either program."""
         return self.journal
 
-    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
-        """Another program in place of the attached one; when it raises, the old one stays.
-
-        Nothing happens when the program is the attached one. ATOMIC keeps `fds`. OVERLAP
-        replaces them: pins of the old links must be replaced by pins of the new ones.
-        """
+    def check(self, program: Program) -> None:
+        """Raises InvalidArgument unless the program may take the place of the attached one."""
         self.hook.check(program)
         if program.expected_attach_type and self._attach_type not in (
             0,
@@ -158,6 +154,14 @@ class Attachment:
                 f"{program.name} was loaded for {_attach_name(program.expected_attach_type)}, "
                 f"and the link is of {_attach_name(self._attach_type)}",
             )
+
+    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
+        """Another program in place of the attached one; when it raises, the old one stays.
+
+        Nothing happens when the program is the attached one. ATOMIC keeps `fds`. OVERLAP
+        replaces them: pins of the old links must be replaced by pins of the new ones.
+        """
+        self.check(program)
         if self._runs(program):
             return ATOMIC
         if self._again is not None:

@@ -109,6 +109,18 @@ class Info(ctypes.Structure):
     _fields_ = (("bpf_fd", c_uint32), ("info_len", c_uint32), ("info", c_uint64))
 
 
+class Attach(ctypes.Structure):
+    """BPF_PROG_ATTACH, BPF_PROG_DETACH."""
+
+    _fields_ = (
+        ("target_fd", c_uint32),
+        ("attach_bpf_fd", c_uint32),
+        ("attach_type", c_uint32),
+        ("attach_flags", c_uint32),
+        ("replace_bpf_fd", c_uint32),
+    )
+
+
 class LinkCreate(ctypes.Structure):
     """BPF_LINK_CREATE; `rest` depends on the attach type."""
 

@@ -44,6 +44,7 @@ _SECTIONS = {
     "netkit/primary": Section(ProgType.SCHED_CLS, AttachType.NETKIT_PRIMARY),
     "netkit/peer": Section(ProgType.SCHED_CLS, AttachType.NETKIT_PEER),
     "netfilter": Section(ProgType.NETFILTER, AttachType.NETFILTER),
+    "sk_skb/verdict": Section(ProgType.SK_SKB, AttachType.SK_SKB_VERDICT),
     "cgroup/connect_unix": Section(ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_CONNECT),
     "cgroup/sendmsg_unix": Section(ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_SENDMSG),
     "cgroup/recvmsg_unix": Section(ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UNIX_RECVMSG),

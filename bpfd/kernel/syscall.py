@@ -320,6 +320,16 @@ def obj_info(fd: int, info: ctypes.Structure) -> None:
     bpf(Cmd.OBJ_GET_INFO_BY_FD, attr_of.Info(fd, ctypes.sizeof(info), ctypes.addressof(info)))
 
 
+def prog_attach(target: int, prog_fd: int, attach_type: int) -> None:
+    """BPF_PROG_ATTACH: to a map or cgroup (an fd), without a link."""
+    bpf(Cmd.PROG_ATTACH, attr_of.Attach(target, prog_fd, attach_type, 0, 0))
+
+
+def prog_detach(target: int, prog_fd: int, attach_type: int) -> None:
+    """BPF_PROG_DETACH of that program; ENOENT: another one is there, or none."""
+    bpf(Cmd.PROG_DETACH, attr_of.Attach(target, prog_fd, attach_type, 0, 0))
+
+
 def link_create(
     prog_fd: int, target: int, attach_type: int, flags: int = 0, *, rest: tuple[int, ...] = ()
 ) -> int:

@@ -77,6 +77,20 @@ CASES = [
         ),
     ),
     (
+        info(LinkType.SOCKMAP, map_id=9, attach_type=AttachType.SK_MSG_VERDICT),
+        0,
+        attach_pb2.AttachPoint(sk_msg=attach_pb2.SkMsg(map=common_pb2.MapRef(id=9))),
+    ),
+    (
+        info(LinkType.SOCKMAP, map_id=9, attach_type=AttachType.SK_SKB_STREAM_VERDICT),
+        0,
+        attach_pb2.AttachPoint(
+            sk_skb=attach_pb2.SkSkb(
+                map=common_pb2.MapRef(id=9), hook=attach_pb2.SK_SKB_HOOK_STREAM_VERDICT
+            )
+        ),
+    ),
+    (
         info(LinkType.NETNS, netns_inode=9, attach_type=AttachType.SK_LOOKUP),
         0,
         attach_pb2.AttachPoint(sk_lookup=attach_pb2.SkLookup()),
