@@ -45,6 +45,14 @@ _FLAGS = (
     "-fno-color-diagnostics",
 )
 
+_FLAGS_32BIT = (
+    # Longs of the kernel are ints there, and become pointers as they do in the kernel.
+    "-Wno-int-to-pointer-cast",
+    "-Wno-int-to-void-pointer-cast",
+    "-Wno-pointer-to-int-cast",
+    "-Wno-void-pointer-to-int-cast",
+)
+
 _ENVIRONMENT = ("CPATH", "C_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS")
 """Variables that change what clang does."""
 
@@ -161,6 +169,8 @@ class _Job:
             *map(str, options.include_folders),
             str(include_folder()),
         ]
+        self.narrow = _narrowing() if facts.pointer_bits == 32 else []
+        """Makes reads of a 32-bit kernel's pointers and longs right."""
         self.arguments = [
             *compiler.target_flags(facts.big_endian),
             *_FLAGS,
@@ -180,6 +190,7 @@ class _Job:
             self.compiler.command,
             self.compiler.identity,
             self.arguments,
+            self.narrow,
             self.system,
             environment,
             self.facts.pointer_bits,
@@ -218,6 +229,13 @@ class _Job:
                 started = time.time_ns()
                 begin = time.perf_counter()
                 code, said = self._run(place, headers)
+            if code and self.narrow:
+                narrow, self.narrow = self.narrow, []
+                if self._run(place, headers)[0]:
+                    # It is not because of these.
+                    self.narrow = narrow
+                else:
+                    code, said = 0, said + _note(self.source, _NOT_NARROWED)
             if code:
                 raise CompileError(said, _hint(said))
             made = self._with_record_types(place, headers, content)
@@ -226,11 +244,8 @@ class _Job:
             data = strip_dwarf(made)
             files = _dependencies(Path(place, "out.d").read_text(errors="surrogateescape"))
         warnings = said
-        if headers and self.facts.pointer_bits == 32:
-            warnings += (
-                f"{self.source}: note: the target is 32-bit, and pointers and `unsigned long`"
-                " of vmlinux.h have 8 bytes in BPF: read such fields into a u32\n"
-            )
+        if self.narrow and _bypassed(files):
+            warnings += _note(self.source, _BYPASSED)
         outcome = cache.store(
             root,
             inputs,
@@ -264,6 +279,7 @@ class _Job:
         out = [os.path.join(place, name + suffix) for suffix in (".o", ".d")]
         command = [
             *self.compiler.command,
+            *self.narrow,
             *self.arguments,
             *headers,
             *self.system,
@@ -283,6 +299,33 @@ class _Job:
         if done.returncode < 0:
             raise BuildError(f"{command[0]} was killed by signal {-done.returncode}")
         return done.returncode, done.stdout
+
+
+_NOT_NARROWED = (
+    "the target is 32-bit, and this source does not compile with the macros that read its"
+    " pointers and longs right; without them they are read as 8 bytes, of which the upper"
+    " half is not theirs"
+)
+_BYPASSED = (
+    "the target is 32-bit, and this source has a bpf_core_read.h of its own beside it:"
+    " BPF_CORE_READ() of it reads 8 bytes of pointers and longs, of which the upper half is"
+    " not theirs; include <bpf/bpf_core_read.h>, or put libbpf's headers where -I finds them"
+)
+
+
+def _note(source: str, text: str) -> str:
+    return f"{source}: warning: {text}\n"
+
+
+def _narrowing() -> list[str]:
+    folder = include_folder() / "bpfd" / "target32"
+    return ["-include", str(folder / "reads.h"), f"-I{folder}", *_FLAGS_32BIT]
+
+
+def _bypassed(files: list[str]) -> bool:
+    """Whether libbpf's header was included, and not through the one of this name of ours."""
+    paths = [path for path in files if path.endswith("bpf_core_read.h")]
+    return bool(paths) and not any("/target32/bpf/" in path for path in paths)
 
 
 def _knows(made: bytes, records: Mapping[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,28 @@ def dump_header(root: Path, btf: bytes) -> str:
             f"{bpftool} cannot turn the target's BTF into vmlinux.h: {said}."
             " A newer bpftool may; BPFCTL_BPFTOOL names another one"
         )
-    return wrap(done.stdout)
+    text = done.stdout
+    if _is_32bit(btf):
+        text = narrow_longs(text)
+    return wrap(text)
+
+
+_LONG = re.compile(r"(?<!long )\b(unsigned )?long\b(?! long)( unsigned)?( int)?\b")
+
+
+def narrow_longs(text: str) -> str:
+    """C declarations of a 32-bit kernel, whose longs have 32 bits for BPF, too.
+
+    To the compiler a long has 64 bits, as BPF has; an int has those of the kernel's.
+    `long long` stays what it is.
+    """
+    return _LONG.sub(lambda found: "unsigned int" if found[1] or found[2] else "int", text)
+
+
+def _is_32bit(btf: bytes) -> bool:
+    from .btf import Btf
+
+    return Btf.parse(btf).pointer_size == 4
 
 
 def wrap(text: str) -> str:

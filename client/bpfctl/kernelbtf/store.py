@@ -110,6 +110,8 @@ class Store:
                 for old in self.entries():
                     if old.build.matches(build) or old.name == entry.name:
                         shutil.rmtree(old.path.parent)
+                # One that cannot be read is in none of the lists.
+                shutil.rmtree(entry.path.parent, ignore_errors=True)
                 os.rename(fresh, entry.path.parent)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)

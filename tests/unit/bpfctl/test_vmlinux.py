@@ -9,11 +9,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from bpfctl.build import CompileError, NoKernelTypes, TargetFacts, build
+from bpfctl.build import BuildOptions, CompileError, NoKernelTypes, TargetFacts, build
 from bpfctl.elf import ObjectFile
-from bpfctl.vmlinux import dump_header, find_bpftool, header_folder, wrap
+from bpfctl.vmlinux import dump_header, find_bpftool, header_folder, narrow_longs, wrap
 
 from tests.clang import CLANG
+from tests.unit.bpfctl.kernelbtf import made
 
 BPFTOOL = shutil.which("bpftool", path="/usr/bin:/usr/sbin:/sbin")
 pytestmark = pytest.mark.skipif(BPFTOOL is None, reason="needs bpftool")
@@ -144,10 +145,57 @@ def test_bytes_that_are_no_btf_are_refused(tmp_path: Path) -> None:
         dump_header(tmp_path, b"nonsense" * 20)
 
 
-def test_32_bit_targets_get_a_note(source: Path) -> None:
-    old = Kernel(kernel_btf("old"))
-    assert "note: the target is 32-bit" in build(source, facts(old.btf, 32), old.fetch).warnings
-    assert build(source, facts(old.btf, 64), old.fetch).warnings == ""
+LONGS = """
+struct sample {
+	long unsigned int a; long int b; unsigned long c; long d; const long unsigned int *e;
+	long long unsigned int f; long long int g; unsigned long long h; long long i;
+	atomic_long_t j; long: 32; long unsigned int k: 3;
+};
+"""
+NARROW = """
+struct sample {
+	unsigned int a; int b; unsigned int c; int d; const unsigned int *e;
+	long long unsigned int f; long long int g; unsigned long long h; long long i;
+	atomic_long_t j; int: 32; unsigned int k: 3;
+};
+"""
+
+
+def test_longs_of_32_bit_kernels_have_32_bits() -> None:
+    assert narrow_longs(LONGS) == NARROW
+
+
+@pytest.mark.parametrize(("size", "text"), [(4, "unsigned int start"), (8, "long start")])
+def test_a_header_tells_the_size_of_longs(tmp_path: Path, size: int, text: str) -> None:
+    header = dump_header(tmp_path, made.btf(long_bytes=size))
+    assert text in header.replace("long unsigned int start", "long start")
+
+
+@pytest.mark.skipif(not CLANG, reason="needs clang with a BPF target")
+def test_sources_that_the_reads_of_32_bit_targets_do_not_fit(tmp_path: Path) -> None:
+    source = tmp_path / "odd.bpf.c"
+    source.write_text("int bpf_probe_read(int one);\nint x(void) { return 0; }\n")
+    built = build(source, facts(b"", 32), lambda: b"")
+    assert "does not compile with the macros" in built.warnings
+    assert build(source, facts(b"", 64), lambda: b"").warnings == ""
+    source.write_text("nonsense\n")
+    with pytest.raises(CompileError, match="nonsense"):
+        build(source, facts(b"", 32), lambda: b"")
+
+
+@pytest.mark.skipif(not CLANG, reason="needs clang with a BPF target")
+def test_a_copy_of_libbpf_beside_the_source_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "mine.bpf.c"
+    source.write_text('#include "bpf_core_read.h"\nint x(void) { return 0; }\n')
+    (tmp_path / "bpf_core_read.h").write_text("#define bpf_core_read(to, size, from) 0\n")
+    warnings = build(source, facts(b"", 32), lambda: b"").warnings
+    assert "has a bpf_core_read.h of its own" in warnings
+    folder = tmp_path / "include" / "bpf"
+    folder.mkdir(parents=True)
+    (tmp_path / "bpf_core_read.h").rename(folder / "bpf_core_read.h")
+    source.write_text("#include <bpf/bpf_core_read.h>\nint x(void) { return 0; }\n")
+    options = BuildOptions(include_folders=(tmp_path / "include",))
+    assert build(source, facts(b"", 32), lambda: b"", options=options).warnings == ""
 
 
 def test_no_bpftool(monkeypatch: pytest.MonkeyPatch) -> None:
