@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -222,7 +223,7 @@ def in_cgroup(path: str, script: str) -> subprocess.CompletedProcess[str]:
     """Runs Python code as a process of the cgroup."""
     code = f"open({path + '/cgroup.procs'!r}, 'w').write('0')\n{script}"
     return subprocess.run(
-        ["/usr/bin/python3", "-c", code],
+        [sys.executable, "-c", code],
         check=False,
         capture_output=True,
         text=True,

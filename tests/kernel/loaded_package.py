@@ -14,22 +14,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bpfctl.btf import Btf, Codec, Kind
 from bpfctl.build import TargetFacts, build
 from bpfctl.elf import ObjectFile
-from bpfctl.package import load_package
+from bpfctl.package import Package, load_package
 
 from bpfd.kernel import cpus, elf_object, netns, syscall
 from bpfd.kernel.constants import AttachType
 from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import Constant, LoadOptions, MapSetting
 from bpfd.kernel.ring import Ring, Taken
+from tests.kernel.clang import objects_folder
 
 _numbers = itertools.count()
 
 
 def kernel_btf() -> bytes:
     return Path("/sys/kernel/btf/vmlinux").read_bytes()
+
+
+def object_name(name: str, variant: str | None) -> str:
+    """File of a built package among objects that were compiled beforehand."""
+    return "-".join(filter(None, ("package", name, variant))) + ".bpf.o"
+
+
+def built(package: Package, variant: str | None) -> bytes:
+    """The package as an ELF object for this machine's kernel."""
+    if (folder := objects_folder()) is not None:
+        path = folder / object_name(package.name, variant)
+        if not path.exists():
+            pytest.skip(f"{package.name} needs the kernel's types, and there is no BTF")
+        return path.read_bytes()
+    facts = TargetFacts(
+        platform.machine(), sys.byteorder == "big", 64 if sys.maxsize > 2**32 else 32, ""
+    )
+    return build(package.source_path(variant), facts, kernel_btf).object
 
 
 class LoadedPackage:
@@ -45,10 +65,7 @@ class LoadedPackage:
     ) -> None:
         """`settings` as a user types them; `take_over`: use the maps of that one."""
         package = load_package(name)
-        facts = TargetFacts(
-            platform.machine(), sys.byteorder == "big", 64 if sys.maxsize > 2**32 else 32, ""
-        )
-        elf = build(package.source_path(variant), facts, kernel_btf).object
+        elf = built(package, variant)
         parsed = ObjectFile.parse(elf)
         wanted = package.resolve(settings or {})
         constants = []

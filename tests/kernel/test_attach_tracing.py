@@ -14,11 +14,15 @@ from bpfd.attach.adopt import adopt, find_point
 from bpfd.attach.attachment import ATOMIC, OVERLAP, Program
 from bpfd.kernel import perf_event, syscall, tracefs
 from bpfd.v1 import attach_pb2
+from tests.kernel.clang import GETPRIORITY
 from tests.kernel.hooks_support import Programs, needs_root, open_fds, programs
 
 pytestmark = [
     *needs_root,
-    pytest.mark.skipif(platform.machine() != "x86_64", reason="system call 140 is x86-64's"),
+    pytest.mark.skipif(
+        platform.machine() not in GETPRIORITY,
+        reason="the number of getpriority(2) is not known for this machine",
+    ),
 ]
 
 COOKIE = 0x1122334455667788

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* One program for each kind of hook. Each counts its runs, so that a test sees it run. */
+/*
+ * One program for each kind of hook. Each counts its runs, so that a test sees it run.
+ * GETPRIORITY is the number of getpriority(2), which the compiler is told.
+ */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
@@ -151,7 +154,7 @@ int tracepoint_far(__u64 *ctx)
 SEC("raw_tp/sys_enter")
 int raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (ctx->args[1] == 140) /* getpriority(2) on x86-64 */
+	if (ctx->args[1] == GETPRIORITY)
 		traced(HIT_RAW_TRACEPOINT, ctx);
 	return 0;
 }
@@ -159,7 +162,7 @@ int raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/sys_enter")
 int raw_tracepoint_other(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (ctx->args[1] == 140)
+	if (ctx->args[1] == GETPRIORITY)
 		traced(HIT_OTHER, ctx);
 	return 0;
 }
@@ -167,7 +170,7 @@ int raw_tracepoint_other(struct bpf_raw_tracepoint_args *ctx)
 SEC("tp_btf/sys_enter")
 int tp_btf(__u64 *ctx)
 {
-	if (ctx[1] == 140)
+	if (ctx[1] == GETPRIORITY)
 		traced(HIT_TP_BTF, ctx);
 	return 0;
 }
@@ -175,7 +178,7 @@ int tp_btf(__u64 *ctx)
 SEC("tp_btf/sys_enter")
 int tp_btf_other(__u64 *ctx)
 {
-	if (ctx[1] == 140)
+	if (ctx[1] == GETPRIORITY)
 		traced(HIT_OTHER, ctx);
 	return 0;
 }
