@@ -187,7 +187,7 @@ class Place:
             known = {item.name for item in fields(Running)}
             table = {key: value for key, value in table.items() if key in known}
             return Running(**{**table, "process": Process(**table["process"])})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def process(self) -> Process | None:

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+import shutil
+import subprocess
+from pathlib import Path
+
+import bcrypt
+import pytest
+from bpfctl.debian import Package
+from bpfctl.lab import image, modules
+from bpfctl.lab.errors import LabError
+from bpfctl.lab.keys import Keys
+from bpfctl.lab.recipe import find, system
+
+from tests.unit.bpfctl.lab import newc
+from tests.unit.bpfctl.lab.elf import module
+
+KEYS = Keys(Path("/k/id"), "ssh-ed25519 AAAA me\n", "ssh-ed25519 BBBB", b"\0host")
+
+
+def package(name: str) -> Package:
+    return Package(name, "1", "arm64", 1, "0" * 64)
+
+
+def test_a_kernel_is_told_from_what_it_depends_on() -> None:
+    older = ["kmod", "linux-base", "linux-image-6.12.107+deb13-cloud-arm64", "udev"]
+    found = image.kernel_packages([package(name) for name in older], "linux-image-arm64")
+    assert [each.name for each in found] == [older[2]]
+    release = "7.2.13+deb14-cloud-arm64"
+    newer = [f"linux-{part}-{release}" for part in ("base", "binary", "image", "modules")]
+    every = [package(name) for name in [*newer, "linux-base", "linux-image-cloud-arm64"]]
+    assert [each.name for each in image.kernel_packages(every, "k")] == newer
+    with pytest.raises(LabError, match="depends on no kernel"):
+        image.kernel_packages([package("kmod")], "linux-image-arm64")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "config"),
+    [
+        ("boot/vmlinuz-6.1.0-9", "boot/config-6.1.0-9"),
+        ("boot/vmlinux-6.1.0-9", "boot/config-6.1.0-9"),
+        ("usr/lib/modules/6.1.0-9/vmlinuz", "usr/lib/modules/6.1.0-9/config"),
+    ],
+)
+def test_where_a_kernel_is(tmp_path: Path, kernel: str, config: str) -> None:
+    (tmp_path / "usr/lib/modules/6.1.0-9").mkdir(parents=True)
+    with pytest.raises(LabError, match="there is no kernel in"):
+        image.kernel_files(tmp_path)
+    (tmp_path / kernel).parent.mkdir(exist_ok=True)
+    (tmp_path / kernel).touch()
+    assert image.kernel_files(tmp_path) == ("6.1.0-9", tmp_path / kernel, tmp_path / config)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A tree with programs of this machine in place of a board's, and their libraries."""
+    program = Path(shutil.which("dpkg") or "/bin/sh").resolve()
+    libraries = tmp_path / "root" / "usr" / "lib"
+    libraries.mkdir(parents=True)
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+    for line in listed.stdout.splitlines():
+        path = next((word for word in line.split() if word.startswith("/")), None)
+        if path:
+            shutil.copy(path, libraries)
+    for folder, name in (("sbin", "dropbear"), ("sbin", "adbd"), ("bin", "busybox")):
+        (tmp_path / "root/usr" / folder).mkdir(exist_ok=True)
+        shutil.copy(program, tmp_path / "root/usr" / folder / name)
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def closure(tmp_path: Path) -> modules.Closure:
+    folder = tmp_path / "modules" / "kernel"
+    folder.mkdir(parents=True)
+    (folder / "failover.ko").write_bytes(module(depends=""))
+    (folder / "virtio_net.ko").write_bytes(module(depends="failover", alias="virtio:1"))
+    return modules.closure(tmp_path / "modules", ["virtio_net"])
+
+
+def made(look: image.Look, root: Path, closure: modules.Closure) -> dict[str, newc.Entry]:
+    archive = image.assemble(look, system(), root, "none", closure, "6.1.0", b"CONFIG_BPF=y\n")
+    assert archive.pack() == archive.pack()
+    return newc.read(archive.pack())
+
+
+def test_a_small_linux(root: Path, closure: modules.Closure) -> None:
+    found = made(image.Look(), root, closure)
+    assert found["init"].mode == 0o100755
+    assert found["bin/sh"].data == b"busybox"
+    assert found["bin/busybox"].data.startswith(b"\x7fELF")
+    assert found["sbin"].data == b"bin"
+    assert found["root"].mode == 0o40700
+    assert found["ssh/dropbear"].mode == found["ssh/loader"].mode == 0o100755
+    assert "ssh/lib/libc.so.6" in found
+    assert found["."].mode == 0o40755
+    assert found["lib/modules/6.1.0/modules.dep"].data == (
+        b"kernel/failover.ko:\nkernel/virtio_net.ko: kernel/failover.ko\n"
+    )
+    assert found["lib/modules/6.1.0/modules.alias"].data == b"alias virtio:1 virtio_net\n"
+    assert found["etc/modules.load"].data == (
+        b"/lib/modules/6.1.0/kernel/failover.ko\n/lib/modules/6.1.0/kernel/virtio_net.ko\n"
+    )
+    config = found["lib/modules/6.1.0/config.gz"].data
+    assert gzip.decompress(config) == b"CONFIG_BPF=y\n"
+    assert not [name for name in found if name.startswith(("usr", "adb", "system"))]
+
+
+def test_nothing_is_where_programs_look_for_libraries(
+    root: Path, closure: modules.Closure
+) -> None:
+    for look in (image.Look(), image.Look(adb=True), image.Look(android=True)):
+        found = made(look, root, closure)
+        libraries = [name for name in found if ".so" in name]
+        assert libraries
+        assert all(name.startswith(("ssh/lib/", "adb/lib/")) for name in libraries)
+
+
+def test_the_look_of_android(root: Path, closure: modules.Closure) -> None:
+    found = made(image.Look(android=True), root, closure)
+    folders = {name.partition("/")[0] for name in found}
+    assert not folders & {"tmp", "usr", "root", "run", "sbin", "var"}
+    assert found["bin"].data == b"/system/bin"
+    assert found["etc"].data == b"/system/etc"
+    assert found["system/bin/sh"].data == b"busybox"
+    assert b"/system/bin/sh\n" in found["system/etc/passwd"].data
+    assert "system/etc/modules.load" in found
+    assert "system/lib/modules/6.1.0/kernel/virtio_net.ko" in found
+    assert "adb/adbd" in found
+    assert "adb/adbd" in made(image.Look(adb=True), root, closure)
+
+
+def board_file(look: image.Look, **settings: str) -> str:
+    packed = image.overlay(look, KEYS, **{"name": "b", "address": "10.9.0.2/24"} | settings)
+    prefix = "system/" if look.android else ""
+    return newc.read(packed)[f"{prefix}etc/board"].data.decode()
+
+
+def test_what_belongs_to_one_board() -> None:
+    found = newc.read(image.overlay(image.Look(), KEYS, name="b", address="10.9.0.2/24"))
+    assert found["ssh/keys/authorized_keys"] == newc.Entry(
+        0o100600, KEYS.authorized.encode(), 8
+    )
+    assert found["ssh/keys"].mode == 0o40700
+    assert found["ssh/host_ed25519"].data == b"\0host"
+    assert found["etc/shadow"].mode == 0o100600
+    assert found["etc/shadow"].data.startswith(b"root:*:")
+    assert board_file(image.Look()) == (
+        "export PATH=/bin:/sbin HOME=/root\n"
+        "BOARD='b'\nETH1='10.9.0.2/24'\nREAD_ONLY=''\nDROPBEAR='-s'\nMODPROBE='/sbin/modprobe'\n"
+    )
+    android = board_file(image.Look(android=True))
+    assert "TMPDIR=/data/local/tmp" in android
+    assert "READ_ONLY='yes'" in android
+
+
+def test_a_password_opens_the_board() -> None:
+    packed = image.overlay(
+        image.Look(), KEYS, name="b", address="10.9.0.2/24", password="let me in"
+    )
+    found = newc.read(packed)
+    secret = found["etc/shadow"].data.split(b":")[1]
+    assert bcrypt.checkpw(b"let me in", secret)
+    assert b"DROPBEAR=''" in found["etc/board"].data
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_the_first_process_is_a_script(shell: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"needs {shell}")
+    words = [program, "sh"] if shell == "busybox" else [program]
+    script = Path(image.__file__).with_name("init.sh")
+    done = subprocess.run([*words, "-n", script], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of images, of a cache of its own."""
+    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lab" / "images"
+
+
+def test_images_are_kept_by_their_inputs(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    built: list[tuple[str, bool]] = []
+
+    def build(
+        images: Path, recipe: object, look: image.Look, refresh: bool, _: object
+    ) -> image.Image:
+        name = f"arm64-6.1-{len(built):032x}"
+        (images / name).mkdir()
+        (images / name / "release").write_text(f"6.1.{len(built)}")
+        built.append((str(look.android), refresh))
+        return image.Image(images / name, f"6.1.{len(built) - 1}")
+
+    monkeypatch.setattr(image, "_build", build)
+    recipe = find("arm64-6.1")
+    assert image.known_release(recipe) == ""
+    assert image.build(recipe, image.Look()).release == "6.1.0"
+    assert image.build(recipe, image.Look()).release == "6.1.0"
+    assert image.build(recipe, image.Look(android=True)).release == "6.1.1"
+    assert image.build(recipe, image.Look(), refresh=True).release == "6.1.2"
+    assert image.build(recipe, image.Look()).release == "6.1.2"
+    assert image.known_release(recipe) == "6.1.2"
+    assert built == [("False", False), ("True", False), ("False", True)]
+    # One that was removed by hand is made again.
+    shutil.rmtree(cache / f"arm64-6.1-{2:032x}")
+    assert image.build(recipe, image.Look()).release == "6.1.3"
+    for _ in range(4):
+        image.build(recipe, image.Look(), refresh=True)
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 4
+    assert image.build(recipe, image.Look()).release == "6.1.7"
