@@ -1,167 +1,282 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connecting and logging in.
+"""Logging in: keys of files and of the agent, then what the user types.
 
-Follows the user's SSH configuration (HostName, User, Port, IdentityFile, IdentitiesOnly,
-HostKeyAlias, UserKnownHostsFile, ProxyCommand, ProxyJump), the agent and known_hosts. An
-unknown or changed host key is refused.
+The order is that of ssh: keys that need no words first, then encrypted ones, then
+keyboard-interactive and password.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
-import getpass
-import os
 import socket
-from typing import Any
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import paramiko
 
-from bpfctl.config import SshTarget, parse_ssh
 from bpfctl.errors import TargetUnreachable
+from bpfctl.ssh.hostkeys import login
+from bpfctl.ssh.prompt import Prompt, Unanswered
+from bpfctl.ssh.settings import Settings
 from bpfctl.ssh.transport import Transport
 
-MAX_JUMPS = 4
+_CERTIFICATE = "-cert.pub"
 
 
-def connect(
-    name: str,
-    config: SshTarget,
-    timeout: float,
-    closing: contextlib.ExitStack,
-    jumps: int = MAX_JUMPS,
-    via: tuple[str, ...] = (),
-) -> paramiko.SSHClient:
-    """A client that is connected and authenticated; `closing` gets what ends it.
-
-    `via` are hosts to go through, in place of those of the SSH configuration; `jumps` bounds
-    how many follow each other.
-    """
-    settings = _settings(name, config)
-    host = settings.get("hostname", config.host)
-    port = config.port or int(settings.get("port", 22))
-    user = config.user or settings.get("user") or getpass.getuser()
-    client = paramiko.SSHClient()
-    for path in _known_hosts(settings):
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            client.load_system_host_keys(path)
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    closing.callback(client.close)
-    keys = [os.path.expanduser(path) for path in settings.get("identityfile", [])]
-    where = f"{host}:{port}" if port != 22 else host
-    try:
-        client.connect(
-            settings.get("hostkeyalias", host),
-            port,
-            user,
-            sock=_socket(name, settings, host, port, timeout, closing, jumps, via),
-            # A list is taken as well, only the types say otherwise.
-            key_filename=keys,  # type: ignore[arg-type]
-            allow_agent=settings.get("identitiesonly", "no") != "yes",
-            look_for_keys=settings.get("identitiesonly", "no") != "yes",
-            timeout=timeout,
-            banner_timeout=timeout,
-            auth_timeout=timeout,
-            transport_factory=Transport,  # type: ignore[arg-type]
-        )
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        raise _refused(name, user, where, config, error) from None
-    return client
+class LoginFailed(Exception):
+    """Nothing that could be shown opens the door."""
 
 
-def _settings(name: str, config: SshTarget) -> dict[str, Any]:
-    """The SSH configuration for a host; files that the target itself names go before it."""
-    path = os.path.expanduser("~/.ssh/config")
-    try:
-        settings: dict[str, Any] = dict(paramiko.SSHConfig.from_path(path).lookup(config.host))
-    except FileNotFoundError:
-        settings = {}
-    except (paramiko.SSHException, OSError) as error:
-        raise TargetUnreachable(name, f"{path}: {error}") from None
-    if config.identity:
-        settings |= {"identityfile": [config.identity], "identitiesonly": "yes"}
-    if config.known_hosts:
-        settings["userknownhostsfile"] = config.known_hosts
-    return settings
+class Login:
+    """One login over a transport that has been connected and whose host key is right."""
 
+    def __init__(
+        self,
+        target: str,
+        transport: Transport,
+        settings: Settings,
+        prompt: Prompt,
+        closing: contextlib.ExitStack,
+    ) -> None:
+        self._target = target
+        self._transport = transport
+        self._settings = settings
+        self._prompt = prompt
+        self._closing = closing
+        self._tried: list[str] = []
+        self._allowed: set[str] = set()
 
-def _known_hosts(settings: dict[str, Any]) -> list[str]:
-    own = settings.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
-    system = settings.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
-    return [os.path.expanduser(path) for path in f"{own} {system}".split()]
+    def do(self, *, passwords: bool) -> None:
+        """Logs in; `passwords` False: none is sent. Raises TargetUnreachable."""
+        try:
+            self._transport.auth_none(self._settings.user)
+            return
+        except paramiko.BadAuthenticationType as error:
+            self._allowed = set(error.allowed_types)
+        except paramiko.AuthenticationException:
+            # Some servers do not say what they would take.
+            self._allowed = {"publickey", "keyboard-interactive", "password"}
+        ways = {
+            "publickey": self._by_key,
+            "keyboard-interactive": self._by_questions,
+            "password": self._by_password,
+        }
+        done: set[str] = set()
+        while True:
+            usable = [
+                method
+                for method in self._settings.methods
+                if method in self._allowed
+                and method not in done
+                and (passwords or method == "publickey")
+            ]
+            if not usable:
+                raise self._refused()
+            done.add(usable[0])
+            before = self._allowed
+            if ways[usable[0]]() and self._transport.is_authenticated():
+                return
+            if self._allowed is not before:
+                # One of several factors is through, and the server says what is next.
+                done.clear()
 
+    def _through(self, left: list[str]) -> bool:
+        """A method has worked; `left`: what the server wants besides."""
+        if left:
+            self._allowed = set(left)
+        return True
 
-def _socket(
-    name: str,
-    settings: dict[str, Any],
-    host: str,
-    port: int,
-    timeout: float,
-    closing: contextlib.ExitStack,
-    jumps: int,
-    via: tuple[str, ...],
-) -> Any:
-    """What carries the SSH connection: a TCP socket, a command's pipes, or another host."""
-    command = settings.get("proxycommand", "none")
-    jump = settings.get("proxyjump", "none")
-    if not via and jump.lower() != "none":
-        via = tuple(hop.strip() for hop in jump.split(","))
-    elif not via and command.lower() != "none":
-        proxy = paramiko.ProxyCommand(command)
-        proxy.settimeout(timeout)
-        closing.callback(proxy.close)
-        return proxy
-    if not via:
-        carrier = socket.create_connection((host, port), timeout=timeout)
-        closing.callback(carrier.close)
-        return carrier
-    if jumps == 0:
-        raise TargetUnreachable(name, "ProxyJump leads in a circle", "see ~/.ssh/config")
-    hop = parse_ssh(via[-1].removeprefix("ssh://"))
-    before = connect(name, hop, timeout, closing, jumps - 1, via[:-1])
-    transport = before.get_transport()
-    assert transport is not None
-    channel = transport.open_channel(
-        "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=timeout
-    )
-    closing.callback(channel.close)
-    return channel
+    def _by_key(self) -> bool:
+        for label, key in self._keys():
+            try:
+                return self._through(self._transport.auth_publickey(self._settings.user, key))
+            except paramiko.AuthenticationException:
+                self._tried.append(label)
+            except paramiko.SSHException as error:
+                if not self._transport.is_active():
+                    raise
+                self._tried.append(f"{label} ({error})")
+        return False
 
+    def _keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        """Keys to try, each with a name for texts."""
+        identities = list(self._settings.identities)
+        first = identities[:1] if self._settings.chosen else []
+        locked: list[str] = []
+        yield from self._from_files(first, locked)
+        yield from self._from_agent()
+        yield from self._from_files(identities[len(first) :], locked)
+        for path in locked:
+            key = self._unlocked(path)
+            if key is not None:
+                yield from self._with_certificates(path, key)
 
-def _refused(
-    name: str, user: str, where: str, config: SshTarget, error: Exception
-) -> TargetUnreachable:
-    login = (
-        f"ssh {config.address}" if not config.port else f"ssh -p {config.port} {config.host}"
-    )
-    text = str(error)
-    if isinstance(error, paramiko.BadHostKeyException):
+    def _from_files(
+        self, paths: list[str], locked: list[str]
+    ) -> Iterator[tuple[str, paramiko.PKey]]:
+        for path in paths:
+            try:
+                key = _key(path)
+            except paramiko.PasswordRequiredException:
+                locked.append(path)
+                continue
+            except (TypeError, ValueError) as error:
+                # What cryptography raises for an encrypted key without its passphrase.
+                if "password" in str(error).lower() or "passphrase" in str(error).lower():
+                    locked.append(path)
+                else:
+                    self._tried.append(f"{path} ({error})")
+                continue
+            except (paramiko.SSHException, OSError) as error:
+                self._tried.append(f"{path} ({error})")
+                continue
+            yield from self._with_certificates(path, key)
+
+    def _unlocked(self, path: str) -> paramiko.PKey | None:
+        """An encrypted key; None: nobody knows its passphrase."""
+        for _ in range(self._settings.attempts):
+            try:
+                words = self._prompt.secret(f"Enter passphrase for key '{path}': ")
+            except Unanswered:
+                words = ""
+            if not words:
+                self._tried.append(f"{path} (it has a passphrase)")
+                return None
+            with contextlib.suppress(paramiko.SSHException, ValueError, TypeError):
+                return _key(path, words.encode())
+        self._tried.append(f"{path} (wrong passphrase)")
+        return None
+
+    def _with_certificates(
+        self, path: str, key: paramiko.PKey
+    ) -> Iterator[tuple[str, paramiko.PKey]]:
+        """The key with each certificate that is for it, then by itself."""
+        for certificate in (path + _CERTIFICATE, *self._settings.certificates):
+            with contextlib.suppress(paramiko.SSHException, ValueError, OSError, TypeError):
+                key.public_blob = None
+                key.load_certificate(certificate)
+                yield certificate, key
+        key.public_blob = None
+        yield path, key
+
+    def _from_agent(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        wanted = _public_keys(self._settings.identities)
+        for key in self._agent_keys():
+            if self._settings.only_identities and key.asbytes() not in wanted:
+                continue
+            yield f"{key.comment or key.get_name()} of the agent", key
+
+    def _agent_keys(self) -> tuple[paramiko.AgentKey, ...]:
+        if not self._settings.agent:
+            return ()
+        agent = _Agent()
+        self._closing.callback(agent.close)
+        try:
+            return agent.open(self._settings.agent)
+        except (OSError, paramiko.SSHException):
+            return ()
+
+    def _by_questions(self) -> bool:
+        if not self._prompt.possible:
+            return False
+        for _ in range(self._settings.attempts):
+            try:
+                return self._through(
+                    self._transport.auth_interactive(self._settings.user, self._answers)
+                )
+            except Unanswered:
+                return False
+            except paramiko.AuthenticationException:
+                self._tried.append("keyboard-interactive")
+                if not self._transport.is_active():
+                    break
+        return False
+
+    def _answers(
+        self, title: str, instructions: str, questions: list[tuple[str, bool]]
+    ) -> list[str]:
+        for words in (title, instructions):
+            if words.strip():
+                print(words.strip(), file=sys.stderr)
+        host = f"({self._settings.user}@{self._settings.name}) "
+        return [
+            self._prompt.visible(host + text) if echo else self._prompt.secret(host + text)
+            for text, echo in questions
+        ]
+
+    def _by_password(self) -> bool:
+        if not self._prompt.possible:
+            return False
+        text = f"{self._settings.user}@{self._settings.name}'s password: "
+        for _ in range(self._settings.attempts):
+            try:
+                words = self._prompt.secret(text)
+            except Unanswered:
+                return False
+            try:
+                return self._through(
+                    self._transport.auth_password(self._settings.user, words, fallback=False)
+                )
+            except paramiko.AuthenticationException:
+                self._tried.append("password")
+                if not self._transport.is_active():
+                    break
+                print("Permission denied, please try again.", file=sys.stderr)
+        return False
+
+    def _refused(self) -> TargetUnreachable:
+        settings = self._settings
+        tried = ", ".join(dict.fromkeys(self._tried)) or "there is none"
+        asks = self._allowed & {"keyboard-interactive", "password"}
+        if not asks:
+            return TargetUnreachable(
+                self._target,
+                f"{settings.where} does not let {settings.user} in by key ({tried})",
+                f"try `{login(settings)}`; it takes {', '.join(sorted(self._allowed))}",
+            )
+        if not self._prompt.possible:
+            return TargetUnreachable(
+                self._target,
+                f"{settings.where} does not let {settings.user} in by key ({tried}), and "
+                "nobody can be asked for a password",
+                f"run bpfctl in a terminal, or set a key up: "
+                f"`ssh-copy-id {settings.user}@{settings.name}`",
+            )
         return TargetUnreachable(
-            name,
-            f"the host key of {where} is not the one in known_hosts",
-            f"someone may be in between; if the host was set up anew: `ssh-keygen -R {where}`",
+            self._target, f"{settings.where} does not let {settings.user} in (tried: {tried})"
         )
-    if "not found in known_hosts" in text:
-        return TargetUnreachable(
-            name,
-            f"the host key of {where} is not known",
-            f"look at it and accept it once: `{login}`",
-        )
-    if isinstance(error, paramiko.PasswordRequiredException):
-        return TargetUnreachable(
-            name, "the private key has a passphrase", "add it to the agent with `ssh-add`"
-        )
-    if isinstance(error, paramiko.AuthenticationException):
-        return TargetUnreachable(
-            name,
-            f"{where} does not let {user} in by key",
-            f"try `{login}`; passwords are not asked for here",
-        )
-    if isinstance(error, socket.gaierror):
-        return TargetUnreachable(name, f"{where} has no address: {error.strerror}")
-    if isinstance(error, TimeoutError):
-        return TargetUnreachable(
-            name, f"{where} does not answer", "is it up, is the port open?"
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return TargetUnreachable(name, f"no SSH server listens on {where}")
-    return TargetUnreachable(name, f"{where}: {text or type(error).__name__}")
+
+
+def _key(path: str, passphrase: bytes | None = None) -> paramiko.PKey:
+    # The passphrase goes on to cryptography, which takes bytes alone, whatever the stubs say.
+    return paramiko.PKey.from_path(path, passphrase)  # type: ignore[arg-type]
+
+
+class _Agent(paramiko.agent.AgentSSH):
+    """An agent by the path of its socket."""
+
+    def open(self, path: str) -> tuple[paramiko.AgentKey, ...]:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined]
+        except BaseException:
+            connection.close()
+            raise
+        return self.get_keys()
+
+    def close(self) -> None:
+        self._close()  # type: ignore[attr-defined]
+
+
+def _public_keys(identities: tuple[str, ...]) -> set[bytes]:
+    """The public halves of key files, as far as they are there."""
+    found = set()
+    for path in identities:
+        with contextlib.suppress(OSError, binascii.Error, IndexError, UnicodeDecodeError):
+            words = Path(f"{path.removesuffix('.pub')}.pub").read_text("utf-8").split()
+            found.add(base64.b64decode(words[1]))
+    return found

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from bpfctl.bootstrap.shell import RUN_SECONDS, Completed
 from bpfctl.config import SshTarget
 from bpfctl.errors import TargetUnreachable
-from bpfctl.ssh.login import connect
-from bpfctl.ssh.transport import WINDOW_BYTES, Transport
-from bpfctl.transport import KEEPALIVE_SECONDS
+from bpfctl.ssh.connect import connect
+from bpfctl.ssh.transport import WINDOW_BYTES
 
 if TYPE_CHECKING:
     import paramiko
@@ -39,10 +38,7 @@ class SshShell:
         self.host = config.host
         self._closing = contextlib.ExitStack()
         try:
-            transport = connect(name, config, timeout, self._closing).get_transport()
-            assert isinstance(transport, Transport)
-            self._transport = transport
-            transport.set_keepalive(KEEPALIVE_SECONDS)
+            self._transport = connect(name, config, timeout, self._closing)
         except BaseException:
             self._closing.close()
             raise
