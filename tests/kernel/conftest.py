@@ -24,6 +24,9 @@ from tests.kernel.command_line import CommandLine, surviving
 EXCLUSIVE = os.environ.get("BPFD_TEST_EXCLUSIVE") == "1"
 """Nobody else uses BPF on this machine: every new id counts, not only our own."""
 
+PROGRAM = os.environ.get("BPFD_TEST_PROGRAM", "").split() or [sys.executable, "-m", "bpfd"]
+"""The daemon's command; another one is tested with BPFD_TEST_PROGRAM, as a bundle's."""
+
 _SECONDS = 20.0
 
 
@@ -70,7 +73,7 @@ class RunningDaemon:
     def command(self) -> list[str]:
         """The command line, without its --ready-fd."""
         return [
-            *(*self.prefix, sys.executable, "-m", "bpfd", "serve"),
+            *(*self.prefix, *PROGRAM, "serve"),
             *("--socket", str(self.socket), "--state-dir", str(self.state_dir)),
             *("--bpffs", str(self.bpffs), *self.arguments),
         ]

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bpfd import __version__
 from bpfd.v1 import sessions_pb2, sessions_pb2_grpc, target_pb2, target_pb2_grpc
-from tests.kernel.conftest import MakeDaemon, RunningDaemon
+from tests.kernel.conftest import PROGRAM, MakeDaemon, RunningDaemon
 
 
 def _target(channel: grpc.Channel) -> target_pb2.TargetInfo:
@@ -104,7 +104,7 @@ def test_without_libbpf_it_says_what_to_install(make_daemon: MakeDaemon) -> None
         "from bpfd.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    missing = _run([sys.executable, "-c", code, *daemon.command()[3:]])
+    missing = _run([sys.executable, "-c", code, *daemon.command()[len(PROGRAM) :]])
     assert missing.returncode == 69
     assert "apt install libbpf1" in missing.stderr
     assert list(daemon.folder.iterdir()) == []

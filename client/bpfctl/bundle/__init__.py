@@ -23,11 +23,11 @@ from bpfctl.progress import Progress, silent
 from . import pack, recipe, resolve
 from .assemble import assemble
 from .errors import BundleError
-from .python import Python
+from .python import Python, compress
 
 __all__ = ["KEPT", "Bundle", "BundleError", "architectures", "build", "built", "show"]
 
-KEPT = 4
+KEPT = 6
 """Bundles of one architecture that stay in the cache; the ones used least lately go."""
 
 
@@ -73,8 +73,8 @@ def build(arch: str, *, progress: Progress = silent, refresh: bool = False) -> B
     native = Python.of_this_machine(what, progress)
     with tempfile.TemporaryDirectory(prefix="bpfctl-bundle-") as work:
         data = pack.archive(assemble(inputs, native, Path(work), progress))
-    progress("compressing", 0, 0)
-    data = pack.compress(data)
+        progress("compressing", 0, 0)
+        data = compress(native, data, Path(work))
     path = folder / f"bpfd-{own.version}-{arch}.tar.gz"
     sha256 = pack.write(data, path)
     pack.write(f"{sha256}\n".encode(), folder / "sha256")

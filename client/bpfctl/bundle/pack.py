@@ -7,9 +7,7 @@ import hashlib
 import io
 import json
 import os
-import struct
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,14 +62,6 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry
-
-
-def compress(data: bytes) -> bytes:
-    """gzip without name and time (RFC 1952), whatever version of Python writes it."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL)
-    header = b"\x1f\x8b\x08\x00" + bytes(4) + b"\x02\xff"
-    trailer = struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
-    return header + packer.compress(data) + packer.flush() + trailer
 
 
 def write(data: bytes, path: Path) -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle's own version of Python on this machine, which compiles the bundle's modules.
+"""The bundle's own version of Python on this machine, which compiles the bundle's modules
+and packs it.
 
 Byte code is the same for all architectures, but not for all versions of Python.
 """
@@ -27,7 +28,7 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "riscv64":
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of modules; see `modules.closure.Place`."""
+    """A folder of modules; see `inside.closure.Place`."""
 
     name: str
     folder: Path
@@ -70,14 +71,22 @@ class Python:
                 f"build on Linux for {', '.join(MACHINES)}",
             )
         archive = Archive(recipe.suite, MACHINES[machine])
-        names = [f"python{recipe.python}-minimal", f"libpython{recipe.python}-stdlib"]
+        names = [
+            f"python{recipe.python}-minimal",
+            f"libpython{recipe.python}-stdlib",
+            "libdeflate0",
+        ]
         return cls(archive.tree(*names, progress=progress), recipe.python, archive.triplet)
 
-    def run(self, arguments: Sequence[str], path: Path, text: str) -> str:
-        """Runs Python with `path` as PYTHONPATH and `text` as input; gives its output."""
+    def run(self, arguments: Sequence[str], text: str = "") -> str:
+        """Runs Python, which finds the package `inside`, with `text` as input.
+
+        Gives its output; raises BundleError.
+        """
         found = needs(self._program)
         assert found is not None
         loader = self._libraries[0] / Path(found.interpreter).name
+        here = Path(__file__).resolve().parent
         done = subprocess.run(
             [
                 *(str(loader), "--library-path", ":".join(map(str, self._libraries))),
@@ -86,11 +95,11 @@ class Python:
             input=text,
             capture_output=True,
             text=True,
-            env={"PYTHONPATH": str(path), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+            env={"PYTHONPATH": str(here), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise BundleError(f"the modules cannot be compiled: {last}")
+            raise BundleError(f"{' '.join(arguments[:2])} failed: {last}")
         return done.stdout
 
 
@@ -121,10 +130,7 @@ def compile_modules(
         "never": recipe.never,
         "output": str(output),
     }
-    here = Path(__file__).resolve().parent
-    answer: dict[str, Any] = json.loads(
-        python.run(["-m", "modules"], here, json.dumps(request))
-    )
+    answer: dict[str, Any] = json.loads(python.run(["-m", "inside"], json.dumps(request)))
     if answer["missing"]:
         where, what = answer["missing"][0]
         raise BundleError(
@@ -141,3 +147,11 @@ def compile_modules(
         )
         for each in answer["modules"]
     ]
+
+
+def compress(python: Python, data: bytes, work: Path) -> bytes:
+    """The data as a gzip file; `work` is a folder for files."""
+    plain, packed = work / "plain", work / "packed"
+    plain.write_bytes(data)
+    python.run(["-m", "inside.compress", str(plain), str(packed)])
+    return packed.read_bytes()
