@@ -33,6 +33,7 @@ from bpfd.attach import (
     sk_skb,
     sock_ops,
     sockmap,
+    struct_ops,
     tc,
     tp_btf,
     tracepoint,
@@ -70,11 +71,13 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "lsm": (lsm.HOOK, lsm.attach),
     "lsm_cgroup": (lsm_cgroup.HOOK, lsm_cgroup.attach),
     "iterator": (iterator.HOOK, iterator.attach),
+    "struct_ops": (struct_ops.HOOK, struct_ops.attach),
     "perf_event": (perf_event.HOOK, perf_event.attach),
 }
 
 _PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
     "tc": tc.plan,
+    "struct_ops": struct_ops.plan,
     "sk_msg": sk_msg.plan,
     "sk_skb": sk_skb.plan,
 }
@@ -82,6 +85,7 @@ _PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
 
 _JOURNALS: dict[str, Callable[[dict[str, Any]], Journal]] = {
     "clsact": clsact.ClsactJournal.from_json,
+    "struct_ops": struct_ops.StructOpsJournal.from_json,
     "sockmap": sockmap.SockmapJournal.from_json,
 }
 """How journals are read, by their "kind"."""

@@ -23,6 +23,7 @@ from bpfd.attach import (
     sk_msg,
     sk_skb,
     sockmap,
+    struct_ops,
     tc,
     tp_btf,
     tracepoint,
@@ -83,6 +84,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return Attachment(hook, fds, _xdp_place(first)[0])
     if first.type == LinkType.TCX:
         return Attachment(hook, fds, "tcx")
+    if first.type == LinkType.STRUCT_OPS:
+        return struct_ops.StructOpsLink(hook, fds, struct_ops.LINK)
     if first.type == LinkType.ITER:
         return Attachment(hook, fds, iterator.METHOD)
     if first.type == LinkType.CGROUP:
@@ -181,6 +184,8 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.lsm.SetInParent()
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
+        case LinkType.STRUCT_OPS:
+            point.struct_ops.map.id = info.map_id
         case LinkType.ITER:
             _iterator_point(info, point.iterator)
         case LinkType.UPROBE_MULTI:
@@ -271,6 +276,8 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.STRUCT_OPS:
+            found = struct_ops.HOOK
         case LinkType.ITER:
             found = iterator.HOOK
         case LinkType.UPROBE_MULTI:

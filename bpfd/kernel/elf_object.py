@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bpfd.errors import InvalidArgument, KernelError, NotSupported, VerifierRejected
-from bpfd.kernel import rejection, sections
-from bpfd.kernel.constants import ProgType
+from bpfd.errors import BpfdError, InvalidArgument, KernelError, NotSupported, VerifierRejected
+from bpfd.kernel import rejection, sections, struct_ops
+from bpfd.kernel.constants import MapType, ProgType
 from bpfd.kernel.info import map_info, prog_info
-from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library
+from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library, links_struct_ops
 from bpfd.kernel.load_options import (
     DEFAULT_LOG_BYTES,
     Cancel,
@@ -129,6 +129,8 @@ def _open(
     opts.pin_root_path = os.fsencode(options.pin_root)
     if options.kernel_btf:
         opts.btf_custom_path = _in_memory(options.kernel_btf, stack)
+    if not links_struct_ops():
+        elf = elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0")
     handle = library().bpf_object__open_mem(elf, len(elf), ctypes.byref(opts))
     if not handle:
         raise rejection.open_failed(ctypes.get_errno(), lines)
@@ -297,6 +299,9 @@ def _configure_maps(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> N
             lib.bpf_map__set_pin_path(item, os.fsencode(setting.pin_path))
         if setting.reuse_fd is not None:
             _reuse(name, item, setting.reuse_fd)
+    for item in maps.values():
+        if lib.bpf_map__type(item) == MapType.STRUCT_OPS:
+            struct_ops.prepare(item)
     if not options.pin_by_name:
         for name, item in maps.items():
             setting_path = options.maps[name].pin_path if name in options.maps else ""
@@ -373,6 +378,8 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
                 reused=setting is not None and setting.reuse_fd is not None,
                 pinned=pins.get(name, ""),
             )
+            if info.type == MapType.STRUCT_OPS:
+                loaded.parts.append(struct_ops.take(item, fd, list(_programs(handle))))
         for item in _programs(handle):
             fd = lib.bpf_program__fd(item)
             if fd < 0 or not lib.bpf_program__autoload(item):
@@ -391,6 +398,9 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
     except OSError as error:
         loaded.close()
         raise KernelError("reading back the loaded object", error.errno or 0) from None
+    except BpfdError:
+        loaded.close()
+        raise
     if not loaded.programs and not loaded.maps:
         raise NotSupported("an object without programs and maps", needs="declare a SEC(...)")
     return loaded

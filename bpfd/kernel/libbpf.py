@@ -11,6 +11,7 @@ import ctypes
 import functools
 import threading
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from dataclasses import dataclass
 
 from bpfd.errors import NotSupported
 
@@ -111,6 +112,9 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map__set_pin_path": (c_int, (_MAP, c_char_p)),
     "bpf_map__initial_value": (c_void_p, (_MAP, POINTER(c_size_t))),
     "bpf_map__set_initial_value": (c_int, (_MAP, c_void_p, c_size_t)),
+    "bpf_map__attach_struct_ops": (c_void_p, (_MAP,)),
+    "bpf_link__disconnect": (None, (c_void_p,)),
+    "bpf_link__destroy": (c_int, (c_void_p,)),
     "btf__load_from_kernel_by_id": (_BTF, (c_uint32,)),
     "btf__load_vmlinux_btf": (_BTF, ()),
     "btf__free": (None, (_BTF,)),
@@ -212,6 +216,48 @@ def vmlinux_type_id(name: str, kind: int) -> int:
         lib.btf__free(btf)
 
 
+@dataclass(frozen=True)
+class Member:
+    """A member of a struct."""
+
+    name: str
+    type_id: int
+    offset: int
+    """Bytes from the start of the struct."""
+
+
+def vmlinux_members(type_id: int) -> list[Member]:
+    """Members of a struct of the running kernel's BTF, in order; none when it is none."""
+    lib = library()
+    btf = lib.btf__load_vmlinux_btf()
+    if not btf:
+        return []
+    try:
+        record = lib.btf__type_by_id(btf, c_uint32(type_id))
+        if not record:
+            return []
+        _, info, _ = record.contents
+        count, bits = info & 0xFFFF, 0xFFFFFF if info >> 31 else 0xFFFFFFFF
+        # struct btf_member { __u32 name_off, type, offset; } behind struct btf_type
+        array = ctypes.cast(record, POINTER(c_uint32))
+        words = array[3 : 3 + 3 * count]
+        return [
+            Member(
+                (lib.btf__name_by_offset(btf, c_uint32(words[at])) or b"").decode(),
+                words[at + 1],
+                (words[at + 2] & bits) // 8,
+            )
+            for at in range(0, len(words), 3)
+        ]
+    finally:
+        lib.btf__free(btf)
+
+
+def links_struct_ops() -> bool:
+    """Whether this libbpf knows the section .struct_ops.link (1.2, as bpf_link__update_map)."""
+    return hasattr(library(), "bpf_link__update_map")
+
+
 def version() -> str:
     """libbpf's version: "1.1.2" (as far as it says)."""
     text: bytes = library().libbpf_version_string()
@@ -219,6 +265,7 @@ def version() -> str:
 
 
 __all__ = [
+    "Member",
     "Messages",
     "ObjectOpenOpts",
     "TcHook",
@@ -226,6 +273,8 @@ __all__ = [
     "XdpQueryOpts",
     "function_name",
     "library",
+    "links_struct_ops",
     "version",
+    "vmlinux_members",
     "vmlinux_type_id",
 ]

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bpfd.kernel.struct_ops import Part
+
 DEFAULT_LOG_BYTES = 16 * 1024 * 1024
 
 
@@ -111,6 +113,8 @@ class Loaded:
     maps: dict[str, LoadedMap] = field(default_factory=dict)
     logs: list[ProgramLog] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    """Of struct_ops maps."""
 
     def unpin(self) -> None:
         """Removes the pins that the load made outside the daemon's own tree."""
@@ -125,6 +129,8 @@ class Loaded:
             os.close(program.fd)
         for loaded_map in reversed(self.maps.values()):
             os.close(loaded_map.fd)
+        while self.parts:
+            self.parts.pop().close()
         self.programs.clear()
         self.maps.clear()
 

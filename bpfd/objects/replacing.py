@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bpfd.kernel.constants import MapType
 from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import Loaded, MapSetting
 
@@ -12,8 +13,8 @@ def maps_left_behind(old: Loaded, new: Loaded) -> list[str]:
     lines = []
     for name, item in old.maps.items():
         there = new.maps.get(name)
-        if name.startswith("."):
-            continue  # variables belong to their version
+        if name.startswith(".") or item.type == MapType.STRUCT_OPS:
+            continue  # variables and struct_ops belong to their version
         if there is None:
             lines.append(f"map {name} is gone: the new version does not declare it")
         elif there.id != item.id:
@@ -24,6 +25,8 @@ def maps_left_behind(old: Loaded, new: Loaded) -> list[str]:
 def keeps(setting: MapSetting, fd: int) -> bool:
     """Whether a map may be taken over: nobody asked for another size or other flags."""
     info = map_info(fd)
+    if info.type == MapType.STRUCT_OPS:
+        return False  # it is made of the version's own programs
     return (
         setting.max_entries in (None, info.max_entries)
         and setting.value_size in (None, info.value_size)
