@@ -180,8 +180,8 @@ def _from_ssh(target: str, config: SshTarget) -> dict[str, list[str]] | None:
     found: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
         name, _, value = line.partition(" ")
-        if name == "userknownhostsfile":
-            # The one place where it writes ~ out.
+        if name in ("userknownhostsfile", "identityagent"):
+            # Here it writes ~ out.
             value = value.replace(f"{own}/", f"{home}/")
         found.setdefault(name, []).append(value)
     return found
