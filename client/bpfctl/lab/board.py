@@ -68,12 +68,15 @@ class Board:
             self.ssh_port,
             identity=str(keys().identity),
             known_hosts=str(self._place.known_hosts),
+            home="" if self.adb_port else self.running.home,
         )
 
     @property
     def target(self) -> TargetConfig:
         """How it is reached as a target: over adb where it has one, else over SSH."""
-        return AdbTarget(f"127.0.0.1:{self.adb_port}") if self.adb_port else self.ssh
+        if self.adb_port:
+            return AdbTarget(f"127.0.0.1:{self.adb_port}", self.running.home)
+        return self.ssh
 
     @cached_property
     def wire(self) -> Wire:

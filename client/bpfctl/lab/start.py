@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bpfctl.config import changing_targets, check_name
+from bpfctl.config import AdbTarget, SshTarget, changing_targets, check_name
 from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.progress import Progress, silent
 
@@ -72,7 +72,7 @@ def up(
 
     `refresh`: ask the archive for a newer kernel first. `register`: as a target of the
     board's name. `daemon`: put bpfd there and start it. `timeout`: seconds from the start of
-    QEMU until the board answers. A board that runs already is given as it is.
+    QEMU until the board answers. A board that runs already stays as it is, but for its daemon.
 
     Raises NotFound, InvalidArgument, LabError, ArchiveError.
     """
@@ -84,16 +84,43 @@ def up(
     with state.locked(name) as place:
         before = _running(place)
         if before is not None:
-            return _same(before, made, wishes)
-        boot.check_program(made)
-        built = image.build(made, wishes.look, refresh=refresh, progress=progress)
-        found = _boot(made, wishes, name, place, built, keys(), timeout)
+            found = _same(before, made, wishes)
+        else:
+            boot.check_program(made)
+            built = image.build(made, wishes.look, refresh=refresh, progress=progress)
+            progress(f"boot {name}", 0, 0)
+            found = _boot(made, wishes, name, place, built, keys(), timeout)
+    try:
+        return _as_target(found, register, daemon, progress)
+    except BaseException:
+        if before is None:
+            found.down()
+        raise
+
+
+def _as_target(found: Board, register: bool, daemon: bool, progress: Progress) -> Board:
+    """Put a daemon on a board and note it as a target, each if it is wanted."""
     if register:
-        with changing_targets() as targets:
-            targets[name] = found.target
-        if daemon:
-            _put_daemon(found, progress)
+        _note(found)
+    if not daemon:
+        return found
+    from bpfctl import bootstrap
+
+    config = bootstrap.up(found.name, found.target, progress=progress).config
+    assert isinstance(config, SshTarget | AdbTarget)
+    running = replace(found.running, home=config.home)
+    with state.locked(found.name) as place:
+        place.write(running)
+    found.forget_shell()
+    found = Board(running)
+    if register:
+        _note(found)
     return found
+
+
+def _note(found: Board) -> None:
+    with changing_targets() as targets:
+        targets[found.name] = found.target
 
 
 def _check(wishes: Wishes, name: str) -> None:
@@ -206,10 +233,6 @@ def _other(name: str) -> state.Place:
             "another board is joined there, or a program on this machine holds it",
         )
     return place
-
-
-def _put_daemon(found: Board, progress: Progress) -> None:
-    """Put bpfd on the board and start it."""
 
 
 def board(name: str) -> Board:

@@ -114,6 +114,8 @@ class Running:
     android: bool = False
     joined: str = ""
     """The board whose eth1 is at the other end of this one's."""
+    home: str = ""
+    """Folder there of the daemon that was put on it; empty: none."""
     since: float = 0.0
     """Seconds since 1970."""
 
