@@ -69,17 +69,29 @@ def header_folder(
 def dump_header(root: Path, btf: bytes) -> str:
     """C declarations of all types of raw BTF, written by bpftool, with the usual guard.
 
-    `root` is where the temporary file goes. Raises NoKernelTypes.
+    `root` is where the temporary file goes. Where the workstation has no bpftool, or one
+    that is too old for this BTF, a newer one is unpacked from Debian's package. Raises
+    NoKernelTypes.
     """
+    try:
+        text = _dump(root, [find_bpftool()], btf)
+    except NoKernelTypes:
+        newer = _newer_bpftool(btf)
+        if not newer:
+            raise
+        text = _dump(root, newer, btf)
+    return wrap(narrow_longs(text) if _is_32bit(btf) else text)
+
+
+def _dump(root: Path, bpftool: list[str], btf: bytes) -> str:
     import subprocess
     import tempfile
 
-    bpftool = find_bpftool()
     with tempfile.TemporaryDirectory(prefix=".btf-", dir=root) as place:
         path = os.path.join(place, "btf")
         Path(path).write_bytes(btf)
         done = subprocess.run(
-            [bpftool, "btf", "dump", "file", path, "format", "c"],
+            [*bpftool, "btf", "dump", "file", path, "format", "c"],
             capture_output=True,
             text=True,
             errors="replace",
@@ -88,13 +100,22 @@ def dump_header(root: Path, btf: bytes) -> str:
     if done.returncode or "struct" not in done.stdout:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[0]
         raise NoKernelTypes(
-            f"{bpftool} cannot turn the target's BTF into vmlinux.h: {said}."
+            f"{bpftool[-1]} cannot turn the target's BTF into vmlinux.h: {said}."
             " A newer bpftool may; BPFCTL_BPFTOOL names another one"
         )
-    text = done.stdout
-    if _is_32bit(btf):
-        text = narrow_longs(text)
-    return wrap(text)
+    return done.stdout
+
+
+def _newer_bpftool(btf: bytes) -> list[str]:
+    """What starts the one of Debian's package; empty: it cannot be had, or would not help."""
+    from .kernelbtf import KernelBtfError, hosttools
+
+    if os.environ.get("BPFCTL_BPFTOOL") or not btf.startswith((b"\x9f\xeb", b"\xeb\x9f")):
+        return []
+    try:
+        return hosttools.unpacked(hosttools.BPFTOOL)
+    except KernelBtfError:
+        return []
 
 
 _LONG = re.compile(r"(?<!long )\b(unsigned )?long\b(?! long)( unsigned)?( int)?\b")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bpfctl.build import BuildOptions, CompileError, NoKernelTypes, TargetFacts, build
 from bpfctl.elf import ObjectFile
+from bpfctl.kernelbtf import KernelBtfError, hosttools
 from bpfctl.vmlinux import dump_header, find_bpftool, header_folder, narrow_longs, wrap
 
 from tests.clang import CLANG
@@ -206,6 +207,28 @@ def test_no_bpftool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(NoKernelTypes, match="apt install bpftool"):
         find_bpftool()
+
+
+def test_a_bpftool_that_is_too_old_is_replaced_by_debians(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "bpftool"
+    old.write_text("#!/bin/sh\necho Error: unknown kind 19 >&2; exit 1\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(hosttools, "unpacked", lambda *_: [str(BPFTOOL)])
+    assert "int moved" in dump_header(tmp_path, kernel_btf("moved"))
+
+    def nothing(*_: object) -> list[str]:
+        raise KernelBtfError("no archive")
+
+    monkeypatch.setattr(hosttools, "unpacked", nothing)
+    with pytest.raises(NoKernelTypes, match=r"unknown kind 19.*BPFCTL_BPFTOOL"):
+        dump_header(tmp_path, kernel_btf("moved"))
+    monkeypatch.setenv("BPFCTL_BPFTOOL", str(old))
+    monkeypatch.setattr(hosttools, "unpacked", lambda *_: [str(BPFTOOL)])
+    with pytest.raises(NoKernelTypes, match="unknown kind 19"):
+        dump_header(tmp_path, kernel_btf("moved"))
 
 
 def test_what_an_older_bpftool_leaves_out_is_added() -> None:
