@@ -260,7 +260,8 @@ class Target:
         """Attach a program; the link lives as long as `session`, else as its object.
 
         A program that is no member of an object is pinned with its link until `detach`.
-        `point` is an attach point or its text, as `bpfctl attach` takes it.
+        `point` is an attach point or its text, as `bpfctl attach` takes it; a map or program
+        in it without an object is one of the program's own object.
         """
         from bpfd.v1 import links_pb2
 
@@ -271,6 +272,7 @@ class Target:
         request = links_pb2.AttachRequest(
             program=self.program_ref(program), point=point, name=name
         )
+        _complete(request.point, request.program.member.object)
         if session is not None or request.program.WhichOneof("ref") != "member":
             request.lifetime.CopyFrom(_lifetime(session))
         return self.rpc.call(self.rpc.links.Attach, request, "Links.Attach")
@@ -393,6 +395,17 @@ class Target:
         with self.rpc.stream(self.rpc.events.TracePipe, request, "Events.TracePipe") as stream:
             for chunk in stream:
                 yield chunk.lines
+
+
+def _complete(point: attach_pb2.AttachPoint, owner: str) -> None:
+    """Bare names of maps and programs in an attach point are those of this object."""
+    kind = point.WhichOneof("point")
+    for described, value in getattr(point, kind).ListFields() if kind else ():
+        if described.message_type is None:
+            continue
+        refers = described.message_type.name in ("MapRef", "ProgramRef")
+        if refers and value.WhichOneof("ref") == "member" and not value.member.object:
+            value.member.object = owner
 
 
 def _lifetime(session: Session | None) -> common_pb2.Lifetime:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from bpfd.features import PROBES
 from tests.kernel import cli_support
 from tests.kernel.clang import PROGRAMS
 from tests.kernel.cli_support import Cli, needs_clang, wait_for
 from tests.kernel.conftest import RunningDaemon
-from tests.kernel.hooks_support import needs_root
+from tests.kernel.hooks_support import needs_root, veth_pair
 from tests.kernel.probed_library import build, library
+from tests.kernel.test_attach_struct_ops import SENT, carry, chosen
 
 pytestmark = [*needs_root, needs_clang]
 
@@ -29,7 +31,7 @@ def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def owned_names() -> set[str]:
-    return {"runs", "only", "program", "other", "entries"}
+    return {"runs", "only", "program", "other", "entries", "grown", "counting"}
 
 
 def source(name: str) -> str:
@@ -87,4 +89,33 @@ def test_functions_of_a_library_by_pattern(cli: Cli, tmp_path: Path) -> None:
     assert process.returncode == 0, err
     rows = [json.loads(line) for line in out.splitlines()]
     assert {"map": "runs", "key": 0, "value": 2} in rows
+    assert_nothing_is_left(cli)
+
+
+def test_a_congestion_control_while_it_runs_and_when_it_stays(cli: Cli) -> None:
+    try:
+        PROBES["struct_ops"].run()
+    except OSError as error:
+        pytest.skip(str(error))
+    with veth_pair() as pair:
+        arguments = ("run", source("struct_ops"), "-D", "LINK", "-o", "jsonl")
+        with cli.started(*arguments, "--duration", "2s") as process:
+            wait_for(process, "attached cc_ssthresh to struct_ops:struct_ops/counting")
+            assert carry(pair, chosen(pair)) == SENT
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        (row,) = [json.loads(line) for line in out.splitlines()]
+        assert row["map"] == "grown"
+        assert row["value"] > 10
+        with pytest.raises(FileNotFoundError):
+            chosen(pair)
+        cli("load", source("struct_ops"), "--name", "cc")
+        cli("attach", "cc/cc_ssthresh", "struct_ops:counting")
+        assert carry(pair, chosen(pair)) == SENT
+        (row,) = [each for each in cli.json("link", "list") if each.get("object") == "cc"]
+        assert row["point"] == "struct_ops:cc/counting"
+        cli("detach", "cc/cc_ssthresh")
+        with pytest.raises(FileNotFoundError):
+            chosen(pair)
+        cli("unload", "cc")
     assert_nothing_is_left(cli)

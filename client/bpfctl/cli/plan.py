@@ -37,8 +37,11 @@ def make(
     specs: Iterable[str],
     parameters: Mapping[str, str],
     package: Package | None = None,
+    tables: Sequence[str] = (),
 ) -> Plan:
     """Where each program goes; raises InvalidArgument for what cannot be decided.
+
+    `tables` are the object's struct_ops maps, which are registered as they are.
 
     `specs` are texts of --attach ("PROGRAM=POINT" or "POINT"), `parameters` what sections
     and packages leave open: interface, cgroup, netns. Once --attach says where some go,
@@ -70,7 +73,26 @@ def make(
             plan.attach.append((program.name, point))
             by_section.append((program.name, point))
     _check_alone(by_section)
+    _register(plan, programs, tables)
     return plan
+
+
+def _register(plan: Plan, programs: Sequence[Program], tables: Sequence[str]) -> None:
+    """Struct_ops maps that nobody asked for by name; any of the programs stands for them."""
+    members = [each.name for each in programs if each.section.startswith("struct_ops")]
+    if not members or not tables:
+        return
+    plan.left = [(name, why) for name, why in plan.left if name not in members]
+    asked = {
+        point.struct_ops.map.member.name
+        for _, point in plan.attach
+        if point.WhichOneof("point") == "struct_ops"
+    }
+    for name in tables:
+        if name not in asked:
+            point = attachpoint.parse("struct_ops:any")
+            point.struct_ops.map.member.name = name
+            plan.attach.append((members[0], point))
 
 
 def _check_alone(placed: Sequence[tuple[str, attach_pb2.AttachPoint]]) -> None:

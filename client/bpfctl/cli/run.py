@@ -189,6 +189,7 @@ def _attach(
     from bpfctl import attachpoint
     from bpfctl.cli import plan
     from bpfctl.errors import InvalidArgument, NotSupported
+    from bpfctl.listing import map_type
 
     parameters = pairs(wishes.parameters, "-p")
     if wishes.interface:
@@ -196,7 +197,10 @@ def _attach(
     programs = [
         plan.Program(program.name, program.section) for program in loaded.message.programs
     ]
-    planned = plan.make(programs, wishes.attach, parameters, made.package)
+    tables = [
+        entry.name for entry in loaded.message.maps if map_type(entry.type) == "struct_ops"
+    ]
+    planned = plan.make(programs, wishes.attach, parameters, made.package, tables)
     lines = [f"program {name} is not attached: {why}" for name, why in planned.left]
     if not planned.attach:
         raise InvalidArgument("attach", "; ".join(lines) or "the object has no program")

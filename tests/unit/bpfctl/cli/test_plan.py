@@ -90,3 +90,13 @@ def test_what_attach_does_not_speak_of_is_left() -> None:
     ]
     assert [name for name, _ in plan.left] == ["count"]
     assert "which interface?" in plan.left[0][1]
+
+
+def test_struct_ops_maps_are_registered_once_each() -> None:
+    programs = [Program("ssthresh", "struct_ops/ssthresh"), Program("undo", "struct_ops/undo")]
+    plan = make(programs, [], {}, tables=["one", "two"])
+    assert texts(plan) == [("ssthresh", "struct_ops:one"), ("ssthresh", "struct_ops:two")]
+    assert plan.left == []
+    plan = make(programs, ["undo=struct_ops:one"], {}, tables=["one"])
+    assert texts(plan) == [("undo", "struct_ops:one")]
+    assert [name for name, _ in make(programs, [], {}).left] == ["ssthresh", "undo"]
