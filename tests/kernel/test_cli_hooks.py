@@ -62,10 +62,9 @@ def test_an_iterator_over_a_map_is_read_again_and_again(cli: Cli) -> None:
     cli("map", "set", "it/entries", "7", "70")
     assert cli("link", "read", "it/walk") == "7=70\n"
     cli("map", "set", "it/entries", "8", "80")
-    assert cli.json("link", "read", "it/walk") == [
-        {"iterator": "it/walk", "line": "7=70"},
-        {"iterator": "it/walk", "line": "8=80"},
-    ]
+    rows = cli.json("link", "read", "it/walk")
+    assert {row["iterator"] for row in rows} == {"it/walk"}
+    assert sorted(row["line"] for row in rows) == ["7=70", "8=80"]
     said = cli.refused(8, "link", "read", "it/walk", "--max-bytes", "3")
     assert "limited to 3" in said
     (row,) = [each for each in cli.json("link", "list") if each.get("link") == "it/walk"]
