@@ -27,11 +27,14 @@ from bpfd.attach import (
     lsm,
     lsm_cgroup,
     perf_event,
+    process_socket,
     raw_tracepoint,
     sk_lookup,
     sk_msg,
+    sk_reuseport,
     sk_skb,
     sock_ops,
+    socket_filter,
     sockmap,
     struct_ops,
     tc,
@@ -57,6 +60,8 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "cgroup_device": (cgroup_device.HOOK, cgroup_device.attach),
     "sk_msg": (sk_msg.HOOK, sk_msg.attach),
     "sk_skb": (sk_skb.HOOK, sk_skb.attach),
+    "sk_reuseport": (sk_reuseport.HOOK, sk_reuseport.attach),
+    "socket_filter": (socket_filter.HOOK, socket_filter.attach),
     "sk_lookup": (sk_lookup.HOOK, sk_lookup.attach),
     "flow_dissector": (flow_dissector.HOOK, flow_dissector.attach),
     "tracepoint": (tracepoint.HOOK, tracepoint.attach),
@@ -80,6 +85,8 @@ _PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
     "struct_ops": struct_ops.plan,
     "sk_msg": sk_msg.plan,
     "sk_skb": sk_skb.plan,
+    "sk_reuseport": sk_reuseport.plan,
+    "socket_filter": socket_filter.plan,
 }
 """Of hooks that may attach without a kernel link; their `attach` takes the journal too."""
 
@@ -87,6 +94,7 @@ _JOURNALS: dict[str, Callable[[dict[str, Any]], Journal]] = {
     "clsact": clsact.ClsactJournal.from_json,
     "struct_ops": struct_ops.StructOpsJournal.from_json,
     "sockmap": sockmap.SockmapJournal.from_json,
+    "socket": process_socket.SocketJournal.from_json,
 }
 """How journals are read, by their "kind"."""
 

@@ -12,6 +12,7 @@ from bpfd import attach
 from bpfd.attach import iterator
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.attach.attachment import Journal as JournalEntry
+from bpfd.attach.perf_link import PERF_IOCTL
 from bpfd.errors import (
     BpfdError,
     InvalidArgument,
@@ -21,7 +22,7 @@ from bpfd.errors import (
     NotSupported,
 )
 from bpfd.kernel.info import link_info
-from bpfd.kernel.load_options import Cancel, Cancelled, Inspect
+from bpfd.kernel.load_options import Cancel, Cancelled
 from bpfd.objects.registry import HeldLink, Registry
 from bpfd.objects.resolving import resolved
 from bpfd.objects.store import Journal, Store
@@ -29,6 +30,9 @@ from bpfd.sessions import Sessions
 from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
 
 _log = logging.getLogger("bpfd.objects.links")
+
+InspectLink = Callable[[Program, attach_pb2.AttachPoint], None]
+"""Looks at a program and where it is attached; raises to refuse."""
 
 
 def session_of(lifetime: common_pb2.Lifetime, sessions: Sessions) -> str | None:
@@ -69,11 +73,11 @@ class Links:
         self,
         request: links_pb2.AttachRequest,
         cancelled: Cancel,
-        inspect: Callable[[Program], None],
+        inspect: InspectLink,
     ) -> objects_pb2.Link:
         """Attaches a program; `inspect` may refuse it before anything is touched."""
         with self._staying(request.program) as (program, owner):
-            inspect(program)
+            inspect(program, request.point)
             session = self._lifetime(request, owner)
             with self._registry.reserve_link(request.name, owner, program.name) as name:
                 where = resolved(request.point, self._registry)
@@ -179,7 +183,7 @@ class Links:
         if not held.attachment.pinnable:
             raise NotSupported(
                 f"{held.attachment.hook.name} links that outlive the daemon",
-                since="5.15",
+                since="5.15" if held.attachment.method == PERF_IOCTL else "",
                 needs="a session as owner: this kernel has no link for that hook",
             )
         try:
@@ -195,12 +199,12 @@ class Links:
                 self._store.note(self._registry.message(held))
 
     def update(
-        self, request: links_pb2.UpdateLinkRequest, inspect: Callable[[Program], None]
+        self, request: links_pb2.UpdateLinkRequest, inspect: InspectLink
     ) -> links_pb2.UpdateLinkResponse:
         """Exchanges the program of a link; the link then belongs to that program's object."""
         link = self._registry.link(request.name)
         with self._staying(request.program, link.owner) as (program, owner), link.lock:
-            inspect(program)
+            inspect(program, link.point)
             if not self._registry.holds(link):
                 raise NotFound("link", link.name, hint="it was detached just now")
             if request.expected_program_id not in (0, link.program_id):
@@ -256,7 +260,9 @@ class Links:
             self.remove(held)
             self._note(held.owner)
 
-    def detach(self, request: links_pb2.DetachRequest, inspect: Inspect) -> objects_pb2.Link:
+    def detach(
+        self, request: links_pb2.DetachRequest, inspect: InspectLink
+    ) -> objects_pb2.Link:
         """Detaches a link by name or kernel id; `inspect` may refuse its program."""
         if request.WhichOneof("link") == "link_id":
             with self._registry.lock:
@@ -274,11 +280,19 @@ class Links:
             link = held[0]
         else:
             link = self._registry.link(request.name)
-        inspect({link.program: (min(link.attachment.hook.types), 0)})
+        inspect(self._program_of(link), link.point)
         with self._registry.staying(link.owner):
             self.remove(link)
         self._note(link.owner)
         return link.message()
+
+    def _program_of(self, link: HeldLink) -> Program:
+        """What is known of a link's program, without its fd."""
+        kind, attach_type = min(link.attachment.hook.types), 0
+        if link.owner:
+            types = self._registry.types_of(link.owner)
+            kind, attach_type = types.get(link.program, (kind, attach_type))
+        return Program(-1, link.program_id, link.program, kind, attach_type)
 
     def remove(self, link: HeldLink) -> None:
         """Unpins and detaches; a second call does nothing."""

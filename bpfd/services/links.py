@@ -9,7 +9,7 @@ from bpfd import listing, work
 from bpfd.interceptor import Context
 from bpfd.kernel.load_options import Cancel
 from bpfd.objects.objects import Objects
-from bpfd.services.roles import require_for_program, require_for_types
+from bpfd.services.roles import require_for_program
 from bpfd.streams import from_blocking
 from bpfd.v1 import links_pb2, links_pb2_grpc, objects_pb2
 
@@ -40,7 +40,7 @@ class LinksService(links_pb2_grpc.LinksServicer):
     async def Detach(
         self, request: links_pb2.DetachRequest, context: Context
     ) -> links_pb2.DetachResponse:
-        inspect = require_for_types("detaching")
+        inspect = require_for_program("detaching")
         link = await work.run(self._links.detach, request, inspect)
         return links_pb2.DetachResponse(link=link)
 

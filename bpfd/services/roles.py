@@ -12,7 +12,7 @@ from bpfd.kernel.constants import AttachType, ProgType
 from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import Inspect
 from bpfd.objects.registry import Registry
-from bpfd.v1 import common_pb2
+from bpfd.v1 import attach_pb2, common_pb2
 
 TRACING_TYPES = frozenset(
     {
@@ -36,6 +36,18 @@ def is_tracing(program_type: int, attach_type: int) -> bool:
     return program_type in TRACING_TYPES and attach_type not in _DECIDING
 
 
+def is_looking(point: attach_pb2.AttachPoint) -> bool:
+    """Whether a program of a tracing type only looks there: on a socket of a process a
+    filter decides what that receives."""
+    match point.WhichOneof("point"):
+        case "sk_reuseport":
+            return False
+        case "socket_filter":
+            return point.socket_filter.WhichOneof("socket") != "process_socket"
+        case _:
+            return True
+
+
 def require_for_types(action: str) -> Inspect:
     """A check of programs by name for the caller of this call, for any thread."""
     caller = security.caller()
@@ -54,10 +66,23 @@ def require_for_types(action: str) -> Inspect:
     return check
 
 
-def require_for_program(action: str) -> Callable[[Program], None]:
-    """The same for one program."""
-    check = require_for_types(action)
-    return lambda program: check({program.name: (program.type, program.expected_attach_type)})
+def require_for_program(
+    action: str,
+) -> Callable[[Program, attach_pb2.AttachPoint], None]:
+    """The same for one program and the place it is attached to."""
+    caller = security.caller()
+    check_types = require_for_types(action)
+
+    def check(program: Program, point: attach_pb2.AttachPoint) -> None:
+        check_types({program.name: (program.type, program.expected_attach_type)})
+        if caller.role < security.Role.OPERATOR and not is_looking(point):
+            raise PermissionMissing(
+                "role operator",
+                f"role {caller.role}",
+                f"{action} {program.name}: it decides what a process receives",
+            )
+
+    return check
 
 
 def require_for_map(registry: Registry, action: str) -> Callable[[common_pb2.MapRef], None]:

@@ -44,14 +44,14 @@ def objects(tmp_path: Path) -> Iterator[Objects]:
 
 def load(objects: Objects, *defines: str, **fields: Any) -> objects_pb2.LoadResponse:
     fields = {"name": "one", "lifetime": PINNED, "elf": compiled("objects", *defines), **fields}
-    return objects.load(objects_pb2.LoadRequest(**fields), never, lambda _: None)
+    return objects.load(objects_pb2.LoadRequest(**fields), never, lambda *_: None)
 
 
 def attach(objects: Objects, **fields: Any) -> objects_pb2.Link:
     request = links_pb2.AttachRequest(
         program=program("one/count_switches"), point=SWITCHES, **fields
     )
-    return objects.links.attach(request, never, lambda _: None)
+    return objects.links.attach(request, never, lambda *_: None)
 
 
 def before_staying(
@@ -105,7 +105,7 @@ def test_updating_a_link_that_has_just_gone(
     before_staying(objects, monkeypatch, lambda: objects.end_session("s"))
     request = links_pb2.UpdateLinkRequest(name=link.name, program=program("two/count_switches"))
     with pytest.raises(NotFound):
-        objects.links.update(request, lambda _: None)
+        objects.links.update(request, lambda *_: None)
     assert not objects.links.list()
 
 

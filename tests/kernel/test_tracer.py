@@ -16,7 +16,7 @@ from bpfd.kernel.constants import AttachType, ProgType
 from bpfd.kernel.load_options import LoadOptions, ProgramSetting
 from bpfd.objects.registry import HeldObject, Registry
 from bpfd.services import roles
-from bpfd.v1 import common_pb2
+from bpfd.v1 import attach_pb2, common_pb2
 from tests.kernel.clang import compiled
 
 
@@ -42,15 +42,32 @@ def calling(role: security.Role) -> Iterator[None]:
 )
 def test_types(program_type: int, attach_type: int, allowed: bool) -> None:
     program = Program(0, 1, "p", program_type, attach_type)
+    assert _may_attach(program, attach_pb2.AttachPoint()) == allowed
+
+
+def test_filters_of_packets_look_and_filters_of_a_socket_decide() -> None:
+    program = Program(0, 1, "p", ProgType.SOCKET_FILTER, 0)
+    place = attach_pb2.SocketOfProcess(pid=1, fd=3)
+    copies = attach_pb2.SocketFilter(raw=common_pb2.Interface(name="lo"))
+    assert _may_attach(program, attach_pb2.AttachPoint(socket_filter=copies))
+    for point in (
+        attach_pb2.AttachPoint(socket_filter=attach_pb2.SocketFilter(process_socket=place)),
+        attach_pb2.AttachPoint(sk_reuseport=attach_pb2.SkReuseport(socket=place)),
+    ):
+        assert not _may_attach(program, point)
+
+
+def _may_attach(program: Program, point: attach_pb2.AttachPoint) -> bool:
+    """Whether a tracer may; an operator may always."""
     with calling(security.Role.OPERATOR):
-        roles.require_for_program("attaching")(program)
+        roles.require_for_program("attaching")(program, point)
     with calling(security.Role.TRACER):
         check = roles.require_for_program("attaching")
-        if allowed:
-            check(program)
-        else:
-            with pytest.raises(PermissionMissing):
-                check(program)
+        try:
+            check(program, point)
+        except PermissionMissing:
+            return False
+        return True
 
 
 def test_maps() -> None:
