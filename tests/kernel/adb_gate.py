@@ -24,6 +24,10 @@ class Gate(FakeAdbd):
         self.old = False
         """Whether the device is of before Android 7: its shell has no version 2."""
 
+    def sees(self, data: bytes) -> bool:
+        """Data of a packet to the device; False: the connection breaks."""
+        return True
+
     def serve(self, connection: socket.socket, hello: Packet) -> None:
         with socket.create_connection(self.address, 10) as behind:
             behind.settimeout(None)
@@ -33,6 +37,8 @@ class Gate(FakeAdbd):
             with contextlib.suppress(OSError, struct.error):
                 while True:
                     packet = receive(connection)
+                    if not self.sees(packet[3]):
+                        break
                     opens = packet[0] == word(b"OPEN")
                     if self.old and opens and packet[3].startswith(b"shell,v2"):
                         send(connection, b"CLSE", 0, packet[1])

@@ -74,6 +74,12 @@ class Programs:
 
 
 @functools.cache
+def userland() -> Path:
+    """Android's shell (mksh) and commands (toybox), as Debian has them, and adbd."""
+    return Archive("trixie", "amd64").tree("adbd", "mksh", "toybox")
+
+
+@functools.cache
 def unpacked() -> Programs:
     """Debian's adb and adbd."""
     return Programs(Archive("trixie", "amd64").tree("adb", "adbd"))
@@ -113,7 +119,7 @@ class Bench:
         """Starts a process in the namespace; gives its number in `processes`."""
         with open(self.folder / f"log-{len(self.processes)}", "wb") as log:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, *words],
+                ["nsenter", f"--net=/run/netns/{self.netns}", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -139,6 +145,16 @@ class Bench:
         settings = (f"ADBD_PORT={port}", f"PATH={path}")
         number = self.spawn(*prefix, "/usr/bin/env", *settings, *self.programs.command("adbd"))
         self.wait_for(lambda: self.listens(port), f"adbd on {port}", number)
+        return self.processes[number]
+
+    def start_android(self, port: int) -> subprocess.Popen[bytes]:
+        """An adbd on a root like Android's, with nothing of this machine but its kernel."""
+        root = self.folder / "android"
+        root.mkdir()
+        script = Path(__file__).with_name("adb_android.sh")
+        words = ("unshare", "--mount", "sh", str(script), str(root), str(userland()), str(port))
+        number = self.spawn(*words)
+        self.wait_for(lambda: self.listens(port), "adbd of Android", number)
         return self.processes[number]
 
     def start_server(self) -> subprocess.Popen[bytes]:
