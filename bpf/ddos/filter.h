@@ -4,13 +4,20 @@
  * verdict. A version is a program that calls it.
  *
  * The object has no CO-RE relocations: one build loads on every kernel that has
- * XDP with fragments (5.18).
+ * XDP with fragments (5.18) and BTF, and one on those without BTF.
  */
 #ifndef DDOS_FILTER_H
 #define DDOS_FILTER_H
 
 #include <bpfd/parsing.h>
 #include "maps.h"
+
+/* A kernel without BTF does not know the context among a global function's parameters. */
+#ifdef BPFD_KERNEL_WITHOUT_BTF
+#define VERIFIED_ONCE static __noinline
+#else
+#define VERIFIED_ONCE __noinline
+#endif
 
 /* What parse_packet() found; all 0 where the packet was too broken for it. */
 struct packet {
@@ -91,7 +98,7 @@ static __always_inline void map_address(struct in6_addr *to, __be32 address)
  * whatever they are called with: inlined, every way through the headers would
  * be multiplied by every way through the rules.
  */
-__noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
+VERIFIED_ONCE int parse_packet(struct xdp_md *ctx, struct packet *packet)
 {
 	enum fragment fragment = FRAGMENT_NONE;
 	struct ethhdr *ethernet;

@@ -68,6 +68,8 @@ class TargetFacts:
     btf_sha256: str
     """Hex hash of the kernel's raw BTF; empty: the kernel has none, nor is it known here."""
     kernel_release: str = ""
+    kernel_has_btf: bool = True
+    """False: it was built without, and BTF of it is known here at most."""
     target: str = "local"
     """The target's name, as -t takes it, for texts."""
 
@@ -164,6 +166,8 @@ class _Job:
         self.compiler = compiler
         arch = architecture(facts.machine)
         defines = {f"__TARGET_ARCH_{arch}": "1"} | dict(options.defines or {})
+        if not facts.kernel_has_btf:
+            defines = {"BPFD_KERNEL_WITHOUT_BTF": "1"} | defines
         self.folders = [
             os.path.dirname(self.source) or ".",
             *map(str, options.include_folders),

@@ -162,6 +162,7 @@ def facts_of(target: Target) -> TargetFacts:
         pointer_bits=info.pointer_bits,
         btf_sha256=target.btf.kernel_sha256(),
         kernel_release=info.kernel_release,
+        kernel_has_btf=bool(info.btf_sha256),
         target=target.name,
     )
 

@@ -64,7 +64,7 @@ def explain(
     ending = read_ending(log)
     reasons = ending.reasons
     function, line = program, None
-    advice = advise(reasons)
+    advice = advise(reasons, log)
     message = "; ".join(reasons) or (os.strerror(errno) if errno else "it gave no reason")
     missing = is_core_failure("\n".join((*ending.words, *reasons)))
     what = core_target(reasons)

@@ -115,8 +115,17 @@ _CORE = re.compile(
 )
 
 
-def advise(reasons: tuple[str, ...]) -> str:
-    """What may help; empty: nothing is known."""
+_NO_KERNEL_BTF = "btf_vmlinux is malformed"
+_CONTEXT_UNKNOWN = (
+    "the target's kernel has no BTF, and so does not know a context among the parameters of a"
+    " global function: make that function static there (#ifdef BPFD_KERNEL_WITHOUT_BTF)"
+)
+
+
+def advise(reasons: tuple[str, ...], log: str = "") -> str:
+    """What may help, by the verifier's last words and its whole log; empty: not known."""
+    if _NO_KERNEL_BTF in log and any("mem_or_null" in reason for reason in reasons):
+        return _CONTEXT_UNKNOWN
     return next((cause.advice for cause in _CAUSES if cause.is_in(reasons)), "")
 
 

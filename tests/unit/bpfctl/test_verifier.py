@@ -162,6 +162,12 @@ def test_no_instruction_means_the_program_itself(obj: ObjectFile) -> None:
     assert "512 bytes of stack" in found.advice
 
 
+def test_a_kernel_without_btf_knows_no_context_in_global_functions(obj: ObjectFile) -> None:
+    log = "Validating middle() func#1...\nbtf_vmlinux is malformed\n252: (61) r3 = *(u32 *)"
+    found = explain("entry", f"{log}(r1 +4)\nR1 invalid mem access 'mem_or_null'\n", obj)
+    assert "make that function static there" in found.advice
+
+
 def test_the_control_flow_check_names_its_instruction(obj: ObjectFile) -> None:
     index = index_of(obj, "entry", "middle", "deepest(value) * 3")
     found = explain("entry", f"back-edge from insn {index} to 4\n", obj)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import struct
@@ -236,3 +237,14 @@ def test_what_an_older_bpftool_leaves_out_is_added() -> None:
     assert bare.count("#ifndef __VMLINUX_H__") == 1
     assert bare.count("attribute push") == bare.count("attribute pop") == 1
     assert wrap(bare) == bare
+
+
+@pytest.mark.skipif(not CLANG, reason="needs clang with a BPF target")
+def test_a_source_can_tell_a_kernel_without_btf(tmp_path: Path) -> None:
+    source = tmp_path / "asks.bpf.c"
+    source.write_text(
+        "#ifdef BPFD_KERNEL_WITHOUT_BTF\n#warning without\n#endif\nint x(void) { return 0; }\n"
+    )
+    without = dataclasses.replace(facts(b""), kernel_has_btf=False)
+    assert "without" in build(source, without, lambda: b"").warnings
+    assert build(source, facts(b""), lambda: b"").warnings == ""
