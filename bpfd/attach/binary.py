@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bpfd import errors
 from bpfd.attach.failure import near, refused
 from bpfd.kernel import binaries
-from bpfd.kernel.symbols import BadElf, ElfFile
+from bpfd.kernel.elf_image import BadElf
+from bpfd.kernel.symbols import ElfFile
 
 
 @dataclass(frozen=True)

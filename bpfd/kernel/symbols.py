@@ -1,26 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions in ELF files: from a name to the offset in the file at which it starts.
 
-Files are read piece by piece with pread: a file that shrinks meanwhile gives a short read,
-where a mapping would give SIGBUS. Every size in the file is held against the file's own
-size before it is believed. Layouts: System V ABI (gABI 4.1), chapter "Object Files"; symbol
-versions: Linux Standard Base, "Symbol Versioning".
+Symbol versions: Linux Standard Base, "Symbol Versioning".
 """
 
 from __future__ import annotations
 
-import errno
 import fnmatch
-import os
 import re
-import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
+
+from bpfd.kernel.elf_image import BadElf, ElfImage, Section
 
 _CHUNK = 1 << 20
-_MAX_SECTIONS = 100_000
 _MAX_TABLE = 1 << 30
 _MAX_MATCHES = 1_000
 _MAX_STRINGS = 200_000
@@ -30,18 +24,9 @@ _MAX_NAMES = 128 << 20
 
 _SYMTAB, _DYNSYM, _VERDEF, _VERSYM = 2, 11, 0x6FFFFFFD, 0x6FFFFFFF
 _FUNC, _IFUNC = 2, 10
-_LOAD, _EXECUTE = 1, 1
-_EXEC, _DYN = 2, 3
 _ARM = 40
 
-_HEADER_TAIL = {1: "HHIIIIIHHHHHH", 2: "HHIQQQIHHHHHH"}
-_SECTION = {1: "IIIIIIIIII", 2: "IIQQQQIIQQ"}
-_SEGMENT = {1: "IIIIIIII", 2: "IIQQQQQQ"}
 _SYMBOL = {1: "IIIBBH", 2: "IBBHQQ"}
-
-
-class BadElf(ValueError):
-    """The file is not an ELF executable or library, or it is damaged; the text says how."""
 
 
 @dataclass(frozen=True)
@@ -67,59 +52,13 @@ class Function:
 
 
 @dataclass(frozen=True)
-class _Section:
-    type: int
-    offset: int
-    size: int
-    link: int
-    info: int
-
-
-@dataclass(frozen=True)
-class _Segment:
-    executable: bool
-    offset: int
-    address: int
-    size: int
-
-
-@dataclass(frozen=True)
 class _Versions:
-    numbers: _Section
+    numbers: Section
     names: dict[int, str]
 
 
-class ElfFile:
-    """An open ELF executable or shared library: `with ElfFile(path) as file: ...`.
-
-    Raises OSError when it cannot be opened and BadElf for what it is not.
-    """
-
-    def __init__(self, path: str) -> None:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        self._fd = os.open(path, flags)
-        try:
-            status = os.fstat(self._fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            if not stat.S_ISREG(status.st_mode):
-                raise BadElf("is not a regular file")
-            self.size = status.st_size
-            self._read_headers()
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def __enter__(self) -> ElfFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        os.close(self._fd)
+class ElfFile(ElfImage):
+    """An ELF file with its functions: `with ElfFile(path) as file: ...`."""
 
     def functions(self, name: str) -> list[Function]:
         """Every function symbol of that name, or of that name and version ("name@VERSION").
@@ -183,7 +122,7 @@ class ElfFile:
                 if not name or not fits(name):
                     continue
                 address = value & ~1 if self._machine == _ARM else value
-                place = self._file_offset(address)
+                place = self.file_offset(address)
                 if place >= 0:
                     found.setdefault(
                         place,
@@ -200,69 +139,6 @@ class ElfFile:
                         ),
                     )
         return [found[place] for place in sorted(found)]
-
-    def is_code(self, file_offset: int) -> bool:
-        """Whether the byte of the file is in a segment that is mapped executable."""
-        return any(
-            each.executable and each.offset <= file_offset < each.offset + each.size
-            for each in self._segments
-        )
-
-    def _read(self, offset: int, size: int) -> bytes:
-        if offset + size > self.size:
-            raise BadElf("is truncated")
-        data = os.pread(self._fd, size, offset)
-        if len(data) != size:
-            raise BadElf("is truncated")
-        return data
-
-    def _read_headers(self) -> None:
-        if self.size < 52 or self._read(0, 4) != b"\x7fELF":
-            raise BadElf("is not an ELF file")
-        bits, order = self._read(4, 2)
-        if bits not in (1, 2) or order not in (1, 2):
-            raise BadElf("is not an ELF file: unknown class or byte order")
-        self._bits, self._order = bits, "<" if order == 1 else ">"
-        layout = struct.Struct(self._order + _HEADER_TAIL[bits])
-        header = layout.unpack(self._read(16, layout.size))
-        kind, self._machine, _, _, segments_at, sections_at = header[:6]
-        _, _, segment_size, segment_count, section_size, section_count, _ = header[6:]
-        if kind not in (_EXEC, _DYN):
-            raise BadElf("is neither an executable nor a shared library")
-        self._sections = self._read_sections(sections_at, section_size, section_count)
-        self._segments = self._read_segments(segments_at, segment_size, segment_count)
-
-    def _read_sections(self, at: int, size: int, count: int) -> list[_Section]:
-        layout = struct.Struct(self._order + _SECTION[self._bits])
-        if not at:
-            return []
-        if size != layout.size:
-            raise BadElf("has section headers of an unknown size")
-        if count == 0:  # more than 65279: the count is in the first header
-            count = layout.unpack(self._read(at, layout.size))[5]
-        if count > _MAX_SECTIONS:
-            raise BadElf(f"claims to have {count} sections")
-        data = self._read(at, size * count)
-        return [
-            _Section(kind, offset, length, link, info)
-            for _, kind, _, _, offset, length, link, info, _, _ in layout.iter_unpack(data)
-        ]
-
-    def _read_segments(self, at: int, size: int, count: int) -> list[_Segment]:
-        layout = struct.Struct(self._order + _SEGMENT[self._bits])
-        if not at or not count:
-            return []
-        if size != layout.size:
-            raise BadElf("has program headers of an unknown size")
-        found = []
-        for fields in layout.iter_unpack(self._read(at, size * count)):
-            if self._bits == 2:
-                kind, flags, offset, address, _, length, _, _ = fields
-            else:
-                kind, offset, address, _, length, _, flags, _ = fields
-            if kind == _LOAD:
-                found.append(_Segment(bool(flags & _EXECUTE), offset, address, length))
-        return found
 
     def _symbol_tables(self) -> list[int]:
         """Indexes of the symbol tables that have strings."""
@@ -282,7 +158,7 @@ class ElfFile:
         for position in range(0, size, step):
             yield self._read(offset + position, min(step, size - position))
 
-    def _symbols(self, table: _Section) -> Iterator[tuple[int, int, int, int, int, int]]:
+    def _symbols(self, table: Section) -> Iterator[tuple[int, int, int, int, int, int]]:
         """(name, info, other, section, value, size) of every symbol."""
         layout = struct.Struct(self._order + _SYMBOL[self._bits])
         size = table.size // layout.size * layout.size
@@ -320,10 +196,10 @@ class ElfFile:
                 defined=section != 0,
                 address=address,
                 size=size,
-                file_offset=self._file_offset(address),
+                file_offset=self.file_offset(address),
             )
 
-    def _string_offsets(self, strings: _Section, wanted: bytes) -> set[int]:
+    def _string_offsets(self, strings: Section, wanted: bytes) -> set[int]:
         """Where `wanted` ends a string of the table, or ends before the '@' of a version.
 
         A linker may let one string end inside another, so the start says nothing.
@@ -344,7 +220,7 @@ class ElfFile:
         return found
 
     def _version(
-        self, versions: _Versions | None, position: int, strings: _Section, after: int
+        self, versions: _Versions | None, position: int, strings: Section, after: int
     ) -> tuple[str, bool]:
         """The version of a symbol whose name ends at `after`, and whether it is the default."""
         text = self._string(strings, after)
@@ -386,16 +262,10 @@ class ElfFile:
             break
         return found
 
-    def _string(self, strings: _Section, start: int) -> str:
+    def _string(self, strings: Section, start: int) -> str:
         length = min(_MAX_NAME, max(strings.size - start, 0))
         text = self._read(strings.offset + start, length).partition(b"\0")[0]
         return text.decode(errors="replace")
-
-    def _file_offset(self, address: int) -> int:
-        for each in sorted(self._segments, key=lambda segment: not segment.executable):
-            if each.address <= address < each.address + each.size:
-                return address - each.address + each.offset
-        return -1
 
 
 def _without_shadows(functions: list[Function]) -> list[Function]:

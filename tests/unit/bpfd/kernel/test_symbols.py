@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bpfd.kernel import symbols
-from bpfd.kernel.symbols import BadElf, ElfFile
+from bpfd.kernel.elf_image import BadElf
+from bpfd.kernel.symbols import ElfFile
 
 FUNC, OBJECT, IFUNC = 2, 1, 10
 LOCAL, GLOBAL = 0, 1
