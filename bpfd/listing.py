@@ -149,6 +149,7 @@ def links(registry: Registry) -> list[links_pb2.KernelLink]:
                 ifindex=info.ifindex,
                 cgroup_id=info.cgroup_id,
                 netns_inode=info.netns_inode,
+                map_id=info.map_id,
                 target_name=info.target_name,
                 offset=info.offset,
                 target_btf_id=info.target_btf_id,

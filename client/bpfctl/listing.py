@@ -192,6 +192,7 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         ("ifindex", link.ifindex),
         ("cgroup_id", link.cgroup_id),
         ("netns_ino", link.netns_inode),
+        ("map_id", link.map_id),
         ("target_obj_id", link.target_obj_id),
         ("target_btf_id", link.target_btf_id),
     ):
