@@ -49,6 +49,7 @@ class Cli:
             "BPFCTL_SOCKET": str(self.socket),
             "BPFCTL_CONFIG_DIR": str(self.folder / "config"),
             "BPFCTL_CACHE_DIR": str(_cache()),
+            "BPFCTL_DATA_DIR": str(self.folder / "data"),
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -72,6 +72,7 @@ class CommandLine:
             "BPFCTL_SOCKET": str(self.socket),
             "BPFCTL_CONFIG_DIR": str(self.folder / "config"),
             "BPFCTL_CACHE_DIR": str(self.folder / "cache"),
+            "BPFCTL_DATA_DIR": str(self.folder / "data"),
             "COLUMNS": "100",
         }
 

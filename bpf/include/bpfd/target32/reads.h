@@ -20,6 +20,9 @@
 #ifndef BPFD_TARGET32_READS_H
 #define BPFD_TARGET32_READS_H
 
+/* For sources that step through arrays of pointers: these have 4 bytes each. */
+#define BPFD_TARGET_32BIT 1
+
 /* Something of the type that ADDRESS points to; char where that is not known. */
 #define BPFD_POINTEE(address)                      \
 	(*_Generic((address),                      \
