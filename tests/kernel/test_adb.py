@@ -142,21 +142,21 @@ def test_silence(device: str) -> None:
         assert opened.run("wc -c", slow(), timeout=0.5).text.strip() == "8"
 
 
-def test_scripts_at_the_same_time(device: str) -> None:
-    results: dict[int, str] = {}
+def test_scripts_at_the_same_time(device: str, tmp_path: Path) -> None:
+    results: dict[int, int] = {}
+    meet = f"cd {tmp_path}; until [ -e 0 ] && [ -e 1 ] && [ -e 2 ] && [ -e 3 ]; do :; done"
     with shell(device) as opened:
 
         def work(number: int) -> None:
-            results[number] = opened.run(f"sleep 0.2; echo {number}").text
+            script = f"touch {tmp_path}/{number}; {meet}; exit {number}"
+            results[number] = opened.run(script).status
 
-        threads = [threading.Thread(target=work, args=(each,)) for each in range(8)]
-        started = time.monotonic()
+        threads = [threading.Thread(target=work, args=(each,)) for each in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert results == {number: f"{number}\n" for number in range(8)}
-    assert time.monotonic() - started < 1.2
+    assert results == {number: number for number in range(4)}
 
 
 def test_more_output_than_is_kept(device: str) -> None:
@@ -216,8 +216,8 @@ def test_device_is_gone_in_the_middle_of_a_script(device: str, running: Bench) -
         threading.Timer(0.3, running.stop, (process,)).start()
         started = time.monotonic()
         with pytest.raises(TargetUnreachable, match=r"is gone|is offline|broke"):
-            opened.run("sleep 5")
-        assert time.monotonic() - started < 4
+            opened.run("sleep 60")
+        assert time.monotonic() - started < 40
 
 
 def test_server_ends_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_server_ends_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
         with shell(f"127.0.0.1:{PORT}") as opened:
             threading.Timer(0.3, server.kill).start()
             with pytest.raises(TargetUnreachable, match=r"the adb server at .* has ended"):
-                opened.run("sleep 5")
+                opened.run("sleep 60")
 
 
 def test_server_is_started_by_adb(alone: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ READY = ("device", "recovery", "rescue")
 _PASSING = ("offline", "connecting", "authorizing")
 """States that a device may leave by itself within seconds."""
 _POLL_SECONDS = 0.1
+_CALL_SECONDS = 1.0
+"""How often the server is told to connect to a device on the network."""
 
 _NETWORK = re.compile(r"(?:\[[^\]]+\]|[^:\[\]]+):\d{1,5}")
 
@@ -89,21 +91,22 @@ class ServedDevice:
 def choose(server: AdbServer, serial: str, timeout: float) -> str:
     """The serial number of the device that is meant, once it is ready; raises AdbError."""
     deadline = time.monotonic() + timeout
-    asked = False
+    next_call = 0.0
     try:
         while True:
             found, state = _pick(server.devices(), serial)
             if state in READY:
                 return found
-            if not asked and is_address(found) and state in ("", "offline"):
-                asked = True
+            now = time.monotonic()
+            calls = is_address(found) and state in ("", "offline")
+            if now >= deadline or not (calls or state in _PASSING):
+                raise _unready(found, state) if state else _missing(server.devices(), found)
+            if calls and now >= next_call:
+                # What the server knew of the device before may end what was just begun.
+                next_call = now + _CALL_SECONDS
                 _connect(server, found, state)
-                continue
-            if not state:
-                raise _missing(server.devices(), found)
-            if state not in _PASSING or time.monotonic() >= deadline:
-                raise _unready(found, state)
-            time.sleep(_POLL_SECONDS)
+            else:
+                time.sleep(_POLL_SECONDS)
     except RequestFailed as error:
         raise AdbError(f"the adb server at {server.address}: {error}") from None
     except OSError as error:

@@ -121,6 +121,22 @@ def test_network_device_that_was_restarted(server: AdbServer, fake: FakeServer) 
     assert choose(server, "10.0.0.7:5555", 5) == "10.0.0.7:5555"
 
 
+def test_connection_that_ends_at_once_is_made_again(
+    server: AdbServer, fake: FakeServer
+) -> None:
+    calls: list[float] = []
+
+    def connect(request: Request) -> None:
+        calls.append(time.monotonic())
+        if len(calls) == 2:
+            fake.devices["10.0.0.7:5555"] = "device"
+        request.okay("already connected to 10.0.0.7:5555")
+
+    fake.answers["host:connect:10.0.0.7:5555"] = connect
+    assert choose(server, "10.0.0.7:5555", 5) == "10.0.0.7:5555"
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
