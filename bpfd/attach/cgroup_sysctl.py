@@ -9,7 +9,7 @@ from bpfd.attach.cgroup_link import attach_to_cgroup
 from bpfd.kernel.constants import AttachType, ProgType
 from bpfd.v1 import attach_pb2
 
-HOOK = hook("cgroup_sysctl", {ProgType.CGROUP_SYSCTL}, "CAP_SYS_ADMIN")
+HOOK = hook("cgroup_sysctl", {ProgType.CGROUP_SYSCTL}, "CAP_NET_ADMIN")
 
 
 def attach(program: Program, point: attach_pb2.CgroupSysctl) -> Attachment:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _HINTS = {
     "EPERM": "its process has locked its filter (SO_LOCK_FILTER)",
     "ENOMEM": "the programs of the sockets of that process are above net.core.optmem_max",
 }
+
+_lock = threading.Lock()
+"""No other thread attaches between a look at the filter that is there and the attaching."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def plan(
 def attach(hook: Hook, program: Program, journal: SocketJournal) -> SocketAttachment:
     """Does what the journal says. Raises AttachBusy for a socket that has a filter; of a
     group of sockets the kernel does not tell, and its program is replaced."""
-    with entered(journal) as fd:
+    with entered(journal) as fd, _lock:
         if hook.name == FILTER and (there := sockets.filter_of(fd)) != sockets.NO_FILTER:
             kind = "a classic filter" if there == sockets.CLASSIC_FILTER else "a program"
             raise errors.AttachBusy(str(journal), f"{kind} of its process or someone else")

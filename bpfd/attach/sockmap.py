@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ HOOKS: dict[int, AttachType] = {
 """By enum SkSkbHook."""
 
 _CAPABILITY = "CAP_NET_ADMIN"
+
+_lock = threading.Lock()
+"""No other thread attaches between a look at what is there and the attaching: the kernel
+replaces without a word."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ def attach(
 
     Raises NotFound, AttachBusy, InvalidArgument, PermissionMissing, KernelError.
     """
-    with _opened(reference) as fd:
+    with _opened(reference) as fd, _lock:
         entry = journal or SockmapJournal(map_info(fd).id, attach_type, (program.id,))
         if there := _running(fd, attach_type):
             raise _busy(fd, entry, there)

@@ -20,6 +20,7 @@ from bpfd.kernel.build_id import kernel_build_id
 
 CAPABILITIES = {
     "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
     "CAP_SYS_PTRACE": 19,
     "CAP_SYS_ADMIN": 21,
     "CAP_SYS_RESOURCE": 24,

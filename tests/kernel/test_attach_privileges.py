@@ -2,7 +2,8 @@
 """Without privileges a hook names the capability that it lacks.
 
 Hooks that the kernel gives to anyone who has the program's fd are not here: links to an
-interface of the same namespace and raw tracepoints, whose check is at loading.
+interface of the same namespace or a cgroup (but for packets) and raw tracepoints, whose
+check is at loading.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.kernel.hooks_support import (
     veth_pair,
     xdp,
 )
+from tests.kernel.numbered import numbered
 
 pytestmark = needs_root
 
@@ -86,3 +88,24 @@ def test_capabilities_are_named(loaded: Programs) -> None:
                 return attach.attach(loaded[name], where)
 
             assert as_nobody(call).startswith(f"missing {capability}: "), point
+
+
+def test_capabilities_for_sockets() -> None:
+    place = attach_pb2.SocketOfProcess(pid=os.getpid(), fd=3)
+    by_process = attach_pb2.SocketFilter(process_socket=place)
+    raw = attach_pb2.SocketFilter(raw=common_pb2.Interface(name="lo"))
+    with numbered("sockets") as loaded:
+        for point, capability in (
+            (attach_pb2.AttachPoint(socket_filter=by_process), "CAP_SYS_PTRACE"),
+            (attach_pb2.AttachPoint(socket_filter=raw), "CAP_NET_RAW"),
+        ):
+
+            def call(where: attach_pb2.AttachPoint = point) -> object:
+                return attach.attach(loaded["nothing"], where)
+
+            assert as_nobody(call).startswith(f"missing {capability}: "), point
+    with numbered("sockmap") as loaded:
+        point = attach_pb2.AttachPoint(sk_msg=attach_pb2.SkMsg())
+        point.sk_msg.map.id = loaded.map_id("sockets")
+        text = as_nobody(lambda: attach.attach(loaded["allow"], point))
+        assert text.startswith("missing CAP_SYS_ADMIN: ")
