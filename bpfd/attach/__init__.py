@@ -43,6 +43,7 @@ from bpfd.attach import (
     tracing,
     uprobe,
     uprobe_multi,
+    usdt,
     xdp,
 )
 from bpfd.attach.attachment import Attachment, Hook, Journal, Program
@@ -75,6 +76,7 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "tracing": (tracing.HOOK, tracing.attach),
     "lsm": (lsm.HOOK, lsm.attach),
     "lsm_cgroup": (lsm_cgroup.HOOK, lsm_cgroup.attach),
+    "usdt": (usdt.HOOK, usdt.attach),
     "iterator": (iterator.HOOK, iterator.attach),
     "struct_ops": (struct_ops.HOOK, struct_ops.attach),
     "perf_event": (perf_event.HOOK, perf_event.attach),

@@ -30,6 +30,7 @@ from bpfd.attach import (
     tracing,
     uprobe,
     uprobe_multi,
+    usdt,
     xdp,
 )
 from bpfd.attach.attachment import Attachment, Hook, Program
@@ -94,6 +95,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return Attachment(hook, fds, netns_link.METHOD)
     if first.type == LinkType.SOCKMAP:
         return sockmap.linked(hook, fds, first.attach_type or 0)
+    if point is not None and kind == "usdt":
+        return usdt.UsdtAttachment(hook, fds, _METHODS[LinkType(first.type)], point.usdt, None)
     where = point if point is not None and point.WhichOneof("point") else find_point(fds)
 
     def again(program: Program) -> Attachment:

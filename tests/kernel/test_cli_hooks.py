@@ -18,6 +18,7 @@ from tests.kernel.conftest import RunningDaemon
 from tests.kernel.hooks_support import needs_root, veth_pair
 from tests.kernel.probed_library import build, library
 from tests.kernel.test_attach_struct_ops import SENT, carry, chosen
+from tests.kernel.usdt_library import SOURCE as PROBES_SOURCE
 
 pytestmark = [*needs_root, needs_clang]
 
@@ -31,7 +32,7 @@ def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def owned_names() -> set[str]:
-    return {"runs", "only", "program", "other", "entries", "grown", "counting"}
+    return {"runs", "only", "program", "other", "entries", "grown", "counting", "said"}
 
 
 def source(name: str) -> str:
@@ -117,4 +118,21 @@ def test_a_congestion_control_while_it_runs_and_when_it_stays(cli: Cli) -> None:
         with pytest.raises(FileNotFoundError):
             chosen(pair)
         cli("unload", "cc")
+    assert_nothing_is_left(cli)
+
+
+def test_a_probe_and_its_arguments(cli: Cli, tmp_path: Path) -> None:
+    path = build(tmp_path, "us", PROBES_SOURCE)
+    lib = library(path)
+    where = f"program=usdt:{path}:bpfd:work,cookie=77"
+    only = ("--no-program", "other", "--no-events")
+    arguments = ("run", source("usdt"), "-D", "PLAIN", "--attach", where, *only)
+    with cli.started(*arguments, "-o", "jsonl", "--duration", "1s") as process:
+        wait_for(process, "attached program to usdt:")
+        lib.us_one(5)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    said = {row["key"]: row["value"] for row in rows if row["map"] == "said"}
+    assert [said[key] for key in range(6)] == [1, 3, 77, 7, 5, (1 << 64) - 5]
     assert_nothing_is_left(cli)
