@@ -135,7 +135,7 @@ def _build(
         if userland.suite != kernels.suite:
             userland.refresh()
     kernel = kernel_packages(kernels.closure(recipe.kernel), recipe.kernel)
-    programs = userland.closure(*about.packages, *(about.adb_packages if look.has_adb else ()))
+    programs = userland.closure(*_packages(about, look))
     key = _key(_recipe_key(recipe, look), *(each.sha256 for each in (*kernel, *programs)))
     place = images / f"{recipe.name}-{key}"
     release_file = place / "release"
@@ -170,6 +170,14 @@ def _build(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Image(place, release)
+
+
+def _packages(about: System, look: Look) -> list[str]:
+    return [
+        *about.packages,
+        *(about.adb_packages if look.has_adb else ()),
+        *(about.android_packages if look.android else ()),
+    ]
 
 
 def kernel_packages(closure: list[Package], name: str) -> list[Package]:
@@ -214,6 +222,9 @@ def assemble(
     archive.folder("/ssh/keys", 0o700)
     prefix = _android(archive, about) if look.android else _plain(archive, about)
     archive.file(f"{prefix}/bin/busybox", (root / "usr/bin/busybox").read_bytes(), 0o755)
+    if look.android:
+        # busybox's own shell would run commands that have no name here.
+        archive.file(f"{prefix}/bin/sh", (root / "usr/bin/mksh-static").read_bytes(), 0o755)
     _private(archive, "/ssh", root / "usr/sbin/dropbear", root, triplet)
     if look.has_adb:
         _private(archive, "/adb", root / "usr/sbin/adbd", root, triplet)

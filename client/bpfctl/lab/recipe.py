@@ -36,6 +36,7 @@ class System:
     suite: str
     packages: tuple[str, ...]
     adb_packages: tuple[str, ...]
+    android_packages: tuple[str, ...]
     load: tuple[str, ...]
     """Kernel modules that are loaded at boot, in this order."""
     offer: tuple[str, ...]

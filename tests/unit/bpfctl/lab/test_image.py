@@ -64,7 +64,12 @@ def root(tmp_path: Path) -> Path:
         path = next((word for word in line.split() if word.startswith("/")), None)
         if path:
             shutil.copy(path, libraries)
-    for folder, name in (("sbin", "dropbear"), ("sbin", "adbd"), ("bin", "busybox")):
+    for folder, name in (
+        ("sbin", "dropbear"),
+        ("sbin", "adbd"),
+        ("bin", "busybox"),
+        ("bin", "mksh-static"),
+    ):
         (tmp_path / "root/usr" / folder).mkdir(exist_ok=True)
         shutil.copy(program, tmp_path / "root/usr" / folder / name)
     return tmp_path / "root"
@@ -123,7 +128,8 @@ def test_the_look_of_android(root: Path, closure: modules.Closure) -> None:
     assert not folders & {"tmp", "usr", "root", "run", "sbin", "var"}
     assert found["bin"].data == b"/system/bin"
     assert found["etc"].data == b"/system/etc"
-    assert found["system/bin/sh"].data == b"busybox"
+    assert found["system/bin/ls"].data == b"busybox"
+    assert found["system/bin/sh"].data.startswith(b"\x7fELF")
     assert b"/system/bin/sh\n" in found["system/etc/passwd"].data
     assert "system/etc/modules.load" in found
     assert "system/lib/modules/6.1.0/kernel/virtio_net.ko" in found
