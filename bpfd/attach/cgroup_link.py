@@ -11,9 +11,10 @@ from bpfd import errors
 from bpfd.attach import order as ordering
 from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.failure import refused
+from bpfd.attach.owner import links
 from bpfd.attach.place import opened_cgroup
-from bpfd.kernel import cgroup, info, syscall
-from bpfd.kernel.constants import Cmd, LinkType, ProgType
+from bpfd.kernel import cgroup, syscall
+from bpfd.kernel.constants import LinkType, ProgType
 from bpfd.v1 import attach_pb2, common_pb2
 
 _HINTS = {
@@ -78,12 +79,12 @@ def _by_link(
     anchor = order.WhichOneof("anchor")
     assert anchor is not None
     number: int = getattr(order, anchor)
-    links = dict(_links(os.fstat(fd).st_ino, attach_type))
+    there = dict(_links(os.fstat(fd).st_ino, attach_type))
     if "link" in anchor:
-        if number not in links:
+        if number not in there:
             raise ordering.missing("link", number, point)
         return order
-    found = next((link for link, program in links.items() if program == number), 0)
+    found = next((link for link, program in there.items() if program == number), 0)
     if not found:
         raise ordering.missing("program with a link", number, point)
     result = attach_pb2.Order(expected_revision=order.expected_revision)
@@ -93,18 +94,10 @@ def _by_link(
 
 def _links(inode: int, attach_type: int) -> Iterator[tuple[int, int]]:
     """(link id, program id) of the links on a cgroup."""
-    for number in syscall.ids(Cmd.LINK_GET_NEXT_ID):
-        try:
-            fd = syscall.fd_by_id(Cmd.LINK_GET_FD_BY_ID, number)
-        except OSError:
-            continue
-        try:
-            link = info.link_info(fd)
-        finally:
-            os.close(fd)
+    for link in links():
         if (
             link.type == LinkType.CGROUP
             and link.attach_type == attach_type
             and cgroup.same(link.cgroup_id, inode)
         ):
-            yield number, link.prog_id
+            yield link.id, link.prog_id

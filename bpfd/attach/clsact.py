@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpfd import errors
-from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program
+from bpfd.attach.attachment import Hook, Program
 from bpfd.attach.failure import refused
+from bpfd.attach.journaled import JournaledAttachment
 from bpfd.attach.owner import describe
 from bpfd.attach.place import Place, entered
 from bpfd.kernel import netns, tc
-from bpfd.v1 import attach_pb2, common_pb2, links_pb2
+from bpfd.v1 import attach_pb2, common_pb2
 
 FIRST_PRIORITY = 0xC000
 """What the kernel gives the first filter that names none (net/sched/cls_api.c)."""
@@ -142,33 +143,15 @@ class ClsactJournal:
         return found in self.program_ids
 
 
-class ClsactAttachment(Attachment):
-    """A filter: no fds, a journal instead."""
+class ClsactAttachment(JournaledAttachment[ClsactJournal]):
+    """A filter."""
 
     def __init__(self, hook: Hook, journal: ClsactJournal) -> None:
-        super().__init__(hook, [], "clsact", pinnable=False, journal=journal)
-        self._filter = journal
-        self._attached = True
+        super().__init__(hook, "clsact", journal)
 
-    def close(self) -> None:
-        """Removes the filter. Raises KernelError or PermissionMissing; then it is there."""
-        if self._attached:
-            self._filter.undo()
-            self._attached = False
-
-    def release(self) -> None:
-        """Leaves the filter where it is, for a later daemon to adopt or undo."""
-        self._attached = False
-
-    def journal_for(self, program: Program) -> ClsactJournal:
-        """The journal to write before `update(program)`: it means both programs."""
-        ids = (*self._filter.program_ids, program.id)
-        return dataclasses.replace(self._filter, program_ids=ids)
-
-    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
-        """Exchanges the program; the kernel switches from one packet to the next."""
-        self.hook.check(program)
-        journal = self._filter
+    def replace(self, program: Program) -> None:
+        """The kernel switches from one packet to the next."""
+        journal = self.entry
         place = netns.find(journal.netns_inode, journal.netns_path)
         if place is None:
             raise errors.NotFound("network namespace", journal.netns_path)
@@ -187,9 +170,6 @@ class ClsactAttachment(Attachment):
             except OSError as error:
                 operation = f"replacing the program of {journal}"
                 raise refused(error, operation, self.hook.capability) from None
-        self._filter = dataclasses.replace(journal, program_ids=(program.id,))
-        self.journal = self._filter
-        return ATOMIC
 
 
 def plan(

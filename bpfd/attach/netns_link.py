@@ -10,10 +10,10 @@ import os
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.failure import refused
-from bpfd.attach.owner import describe
+from bpfd.attach.owner import describe, link_of
 from bpfd.attach.place import entered, netns_path
-from bpfd.kernel import info, netns, syscall
-from bpfd.kernel.constants import AttachType, Cmd, LinkType
+from bpfd.kernel import netns, syscall
+from bpfd.kernel.constants import AttachType, LinkType
 from bpfd.v1 import common_pb2
 
 METHOD = "netns link"
@@ -55,26 +55,11 @@ def _busy(where: str, target: int, attach_type: int, inode: int) -> errors.Attac
     if not programs:
         # net/core/flow_dissector.c: either the first namespace has one, or others do.
         return errors.AttachBusy(where, "the program of another namespace")
-    link = _link(programs[0], attach_type, inode)
+    link = link_of(
+        programs[0],
+        lambda info: (
+            (info.type, info.attach_type, info.netns_inode)
+            == (LinkType.NETNS, attach_type, inode)
+        ),
+    )
     return errors.AttachBusy(where, describe(programs[0], link), programs[0], link)
-
-
-def _link(program_id: int, attach_type: int, inode: int) -> int:
-    """The link id of a program in a namespace; 0: it is there without a link."""
-    for number in syscall.ids(Cmd.LINK_GET_NEXT_ID):
-        try:
-            fd = syscall.fd_by_id(Cmd.LINK_GET_FD_BY_ID, number)
-        except OSError:
-            continue
-        try:
-            link = info.link_info(fd)
-        finally:
-            os.close(fd)
-        if (link.type, link.prog_id, link.attach_type, link.netns_inode) == (
-            LinkType.NETNS,
-            program_id,
-            attach_type,
-            inode,
-        ):
-            return number
-    return 0

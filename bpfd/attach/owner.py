@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 
 from bpfd import errors
 from bpfd.kernel import holders, info, syscall
 from bpfd.kernel.constants import Cmd, LinkType
+from bpfd.kernel.info import LinkInfo
 
 
 def busy_interface(point: str, program_id: int, ifindex: int) -> errors.AttachBusy:
     """The error for an interface on which this XDP program is."""
-    link_id = _xdp_link(program_id, ifindex)
+    link_id = link_of(
+        program_id, lambda link: (link.type, link.ifindex) == (LinkType.XDP, ifindex)
+    )
     owner = describe(program_id, link_id)
     if not link_id:
         owner += "; attached without a link, `ip link set dev NAME xdp off` removes it"
@@ -49,16 +53,21 @@ def program_name(program_id: int) -> str:
         os.close(fd)
 
 
-def _xdp_link(program_id: int, ifindex: int) -> int:
+def link_of(program_id: int, matches: Callable[[LinkInfo], bool]) -> int:
+    """The id of a program's link that fits; 0: there is none."""
+    found = (link.id for link in links() if link.prog_id == program_id and matches(link))
+    return next(found, 0)
+
+
+def links() -> Iterator[LinkInfo]:
+    """Every link of the kernel; what vanishes meanwhile is left out."""
     for number in syscall.ids(Cmd.LINK_GET_NEXT_ID):
         try:
             fd = syscall.fd_by_id(Cmd.LINK_GET_FD_BY_ID, number)
         except OSError:
             continue
         try:
-            link = info.link_info(fd)
+            found = info.link_info(fd)
         finally:
             os.close(fd)
-        if (link.type, link.prog_id, link.ifindex) == (LinkType.XDP, program_id, ifindex):
-            return number
-    return 0
+        yield found

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpfd import errors
-from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program
+from bpfd.attach.attachment import Hook, Program
 from bpfd.attach.failure import refused
+from bpfd.attach.journaled import JournaledAttachment
 from bpfd.kernel import sockets
-from bpfd.v1 import attach_pb2, links_pb2
+from bpfd.v1 import attach_pb2
 
 METHOD = "socket option"
 
@@ -124,40 +125,18 @@ class SocketJournal:
         return f"fd {self.fd} of process {self.pid}"
 
 
-class SocketAttachment(Attachment):
-    """A program on a socket: no fds, a journal instead."""
+class SocketAttachment(JournaledAttachment[SocketJournal]):
+    """A program on a socket."""
 
     def __init__(self, hook: Hook, journal: SocketJournal) -> None:
-        super().__init__(hook, [], METHOD, pinnable=False, journal=journal)
-        self._entry = journal
-        self._attached = True
+        super().__init__(hook, METHOD, journal)
 
-    def close(self) -> None:
-        """Raises KernelError or PermissionMissing; then it is there."""
-        if self._attached:
-            self._entry.undo()
-            self._attached = False
-
-    def release(self) -> None:
-        """Leaves the program where it is, for a later daemon to adopt or undo."""
-        self._attached = False
-
-    def journal_for(self, program: Program) -> SocketJournal:
-        """The journal to write before `update(program)`: it means both programs."""
-        ids = (*self._entry.program_ids, program.id)
-        return dataclasses.replace(self._entry, program_ids=ids)
-
-    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
+    def replace(self, program: Program) -> None:
         """The kernel switches from one packet to the next."""
-        self.check(program)
-        entry = self._entry
-        with entered(entry) as fd:
-            if not entry.may_be_there(fd):
-                raise errors.NotFound("filter", str(entry), hint="someone removed it")
-            sockets.set_program(fd, _ATTACH[entry.hook], program.fd)
-        self._entry = dataclasses.replace(entry, program_ids=(program.id,))
-        self.journal = self._entry
-        return ATOMIC
+        with entered(self.entry) as fd, _lock:
+            if not self.entry.may_be_there(fd):
+                raise errors.NotFound("filter", str(self.entry), hint="someone removed it")
+            sockets.set_program(fd, _ATTACH[self.entry.hook], program.fd)
 
 
 def plan(

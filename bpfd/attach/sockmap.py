@@ -11,7 +11,6 @@ detaching are for sockets that are put in afterwards.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import threading
@@ -21,14 +20,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpfd import errors, features
-from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program
+from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.failure import refused
-from bpfd.attach.owner import describe
+from bpfd.attach.journaled import JournaledAttachment
+from bpfd.attach.owner import describe, link_of
 from bpfd.attach.reference import opened_map
 from bpfd.kernel import syscall
 from bpfd.kernel.constants import AttachType, Cmd, LinkType, MapType, name_of
-from bpfd.kernel.info import link_info, map_info
-from bpfd.v1 import attach_pb2, common_pb2, links_pb2
+from bpfd.kernel.info import map_info
+from bpfd.v1 import attach_pb2, common_pb2
 
 LINK, NO_LINK = "sockmap link", "sockmap attach"
 
@@ -117,48 +117,23 @@ class SockmapJournal:
             yield fd
 
 
-class SockmapAttachment(Attachment):
-    """A program without a link: no fds, a journal instead. The map is not held."""
+class SockmapAttachment(JournaledAttachment[SockmapJournal]):
+    """A program without a link. The map is not held."""
 
     def __init__(self, hook: Hook, journal: SockmapJournal) -> None:
-        super().__init__(
-            hook, [], NO_LINK, pinnable=False, journal=journal, attach_type=journal.attach_type
-        )
-        self._entry = journal
-        self._attached = True
+        super().__init__(hook, NO_LINK, journal, attach_type=journal.attach_type)
 
-    def close(self) -> None:
-        """Raises KernelError or PermissionMissing; then it is there."""
-        if self._attached:
-            self._entry.undo()
-            self._attached = False
-
-    def release(self) -> None:
-        """Leaves the program where it is, for a later daemon to adopt or undo."""
-        self._attached = False
-
-    def journal_for(self, program: Program) -> SockmapJournal:
-        """The journal to write before `update(program)`: it means both programs."""
-        ids = (*self._entry.program_ids, program.id)
-        return dataclasses.replace(self._entry, program_ids=ids)
-
-    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
-        """The kernel exchanges the programs at once."""
-        self.check(program)
-        with self._entry.opened() as fd:
-            if _running(fd, self._entry.attach_type) not in self._entry.program_ids:
-                raise errors.NotFound(
-                    "program", _words(fd, self._entry), hint="someone took it away"
-                )
+    def replace(self, program: Program) -> None:
+        """For sockets that are put into the map afterwards."""
+        entry = self.entry
+        with entry.opened() as fd, _lock:
+            if _running(fd, entry.attach_type) not in entry.program_ids:
+                raise errors.NotFound("program", _words(fd, entry), hint="someone took it away")
             try:
-                syscall.prog_attach(fd, program.fd, self._entry.attach_type)
+                syscall.prog_attach(fd, program.fd, entry.attach_type)
             except OSError as error:
-                where = _words(fd, self._entry)
-                operation = f"replacing the program of {where}"
+                operation = f"replacing the program of {_words(fd, entry)}"
                 raise refused(error, operation, _CAPABILITY) from None
-        self._entry = dataclasses.replace(self._entry, program_ids=(program.id,))
-        self.journal = self._entry
-        return ATOMIC
 
 
 def has_link() -> bool:
@@ -249,7 +224,13 @@ def _words(fd: int, entry: SockmapJournal) -> str:
 def _busy(fd: int, entry: SockmapJournal, program_id: int) -> errors.AttachBusy:
     where = _words(fd, entry)
     if program_id:
-        link = _link(entry, program_id)
+        link = link_of(
+            program_id,
+            lambda info: (
+                (info.type, info.map_id, info.attach_type)
+                == (LinkType.SOCKMAP, entry.map_id, entry.attach_type)
+            ),
+        )
         return errors.AttachBusy(where, describe(program_id, link), program_id, link)
     others = (AttachType.SK_SKB_VERDICT, AttachType.SK_SKB_STREAM_VERDICT)
     for other in others:
@@ -257,24 +238,3 @@ def _busy(fd: int, entry: SockmapJournal, program_id: int) -> errors.AttachBusy:
             words = f"{describe(found)}: a map has a verdict or a stream verdict"
             return errors.AttachBusy(where, words, found)
     return errors.AttachBusy(where, "a program that the kernel does not name")
-
-
-def _link(entry: SockmapJournal, program_id: int) -> int:
-    """The link of a map's program; 0: it is there without one."""
-    for number in syscall.ids(Cmd.LINK_GET_NEXT_ID):
-        try:
-            fd = syscall.fd_by_id(Cmd.LINK_GET_FD_BY_ID, number)
-        except OSError:
-            continue
-        try:
-            link = link_info(fd)
-        finally:
-            os.close(fd)
-        if (link.type, link.prog_id, link.map_id, link.attach_type) == (
-            LinkType.SOCKMAP,
-            program_id,
-            entry.map_id,
-            entry.attach_type,
-        ):
-            return number
-    return 0
