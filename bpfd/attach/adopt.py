@@ -16,6 +16,7 @@ from bpfd.attach import (
     kprobe,
     kprobe_multi,
     lsm,
+    netfilter,
     netns_link,
     perf_event,
     raw_tracepoint,
@@ -95,6 +96,9 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return Attachment(hook, fds, netns_link.METHOD)
     if first.type == LinkType.SOCKMAP:
         return sockmap.linked(hook, fds, first.attach_type or 0)
+    if first.type == LinkType.NETFILTER:
+        known = point.netfilter if point is not None and kind else None
+        return netfilter.NetfilterLink(hook, fds, known)
     if point is not None and kind == "usdt":
         return usdt.UsdtAttachment(hook, fds, _METHODS[LinkType(first.type)], point.usdt, None)
     where = point if point is not None and point.WhichOneof("point") else find_point(fds)
@@ -187,6 +191,11 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.lsm.SetInParent()
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
+        case LinkType.NETFILTER:
+            point.netfilter.protocol_family = info.protocol_family
+            point.netfilter.hook = info.hook
+            point.netfilter.priority = info.priority
+            point.netfilter.defragment = bool(info.flags & netfilter.DEFRAGMENT)
         case LinkType.STRUCT_OPS:
             point.struct_ops.map.id = info.map_id
         case LinkType.ITER:
@@ -279,6 +288,8 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.NETFILTER:
+            found = netfilter.HOOK
         case LinkType.STRUCT_OPS:
             found = struct_ops.HOOK
         case LinkType.ITER:

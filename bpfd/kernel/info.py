@@ -262,6 +262,7 @@ def _flatten(raw: _LinkInfo, text: str) -> LinkInfo:
                 protocol_family=_low(words[0]),
                 hook=_high(words[0]),
                 priority=c_int32(_low(words[1])).value,
+                flags=_high(words[1]),
             )
         case LinkType.UPROBE_MULTI:
             return LinkInfo(

@@ -83,8 +83,7 @@ def _move_to_new(
     current = link_info(fds[0]).prog_id
     names = {number: name for name, number in _program_ids(old).items()}
     found = held.loaded.programs.get(names.get(current, ""))
-    point = notes[link].point if link in notes else adopt.find_point(fds)
-    attachment = adopt.adopt(fds, point)
+    attachment = adopt.adopt(fds, notes[link].point if link in notes else None)
     try:
         if found is not None:
             program = Program(
@@ -194,8 +193,7 @@ def _link(
     fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
         return
-    point = note.point if note is not None else adopt.find_point(fds)
-    attachment = adopt.adopt(fds, point)
+    attachment = adopt.adopt(fds, note.point if note is not None else None)
     running = [link_info(fd).prog_id for fd in fds]
     program_id = running[0]
     if len(set(running)) > 1:
@@ -205,7 +203,7 @@ def _link(
         message.CopyFrom(note)
         message.program_id = program_id
     else:
-        message.point.CopyFrom(point)
+        message.point.CopyFrom(adopt.find_point(attachment.fds))
     for program in held.loaded.programs.values():
         if program.id == program_id:
             message.program = program.name

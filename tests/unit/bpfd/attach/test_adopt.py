@@ -134,6 +134,44 @@ CASES = [
         0,
         attach_pb2.AttachPoint(perf_event=attach_pb2.PerfEvent(type=1, config=0)),
     ),
+    (
+        info(LinkType.UPROBE_MULTI, target_name="/lib/x.so", flags=1, pid=7),
+        0,
+        attach_pb2.AttachPoint(
+            uprobe_multi=attach_pb2.UprobeMulti(binary="/lib/x.so", ret=True, pid=7)
+        ),
+    ),
+    (
+        info(LinkType.ITER, target_name="bpf_map_elem", map_id=9),
+        ProgType.TRACING,
+        attach_pb2.AttachPoint(iterator=attach_pb2.Iterator(map=common_pb2.MapRef(id=9))),
+    ),
+    (
+        info(LinkType.ITER, target_name="task", tid=8),
+        ProgType.TRACING,
+        attach_pb2.AttachPoint(iterator=attach_pb2.Iterator(tid=8)),
+    ),
+    (
+        info(LinkType.ITER, target_name="cgroup", cgroup_id=99, cgroup_order=2),
+        ProgType.TRACING,
+        attach_pb2.AttachPoint(
+            iterator=attach_pb2.Iterator(cgroup=common_pb2.Cgroup(id=99), cgroup_order=2)
+        ),
+    ),
+    (
+        info(LinkType.STRUCT_OPS, map_id=9),
+        0,
+        attach_pb2.AttachPoint(struct_ops=attach_pb2.StructOps(map=common_pb2.MapRef(id=9))),
+    ),
+    (
+        info(LinkType.NETFILTER, protocol_family=2, hook=1, priority=-5, flags=1),
+        0,
+        attach_pb2.AttachPoint(
+            netfilter=attach_pb2.Netfilter(
+                protocol_family=2, hook=1, priority=-5, defragment=True
+            )
+        ),
+    ),
 ]
 
 
@@ -146,7 +184,7 @@ def test_point_of(link: LinkInfo, program_type: int, point: attach_pb2.AttachPoi
     "link",
     [
         info(LinkType.PERF_EVENT),
-        info(LinkType.NETFILTER, hook=1),
+        info(LinkType.UNSPEC),
         info(LinkType.CGROUP, cgroup_id=1, attach_type=999),
         info(LinkType.CGROUP, cgroup_id=1),
     ],
