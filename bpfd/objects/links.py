@@ -184,7 +184,7 @@ class Links:
             raise NotSupported(
                 f"{held.attachment.hook.name} links that outlive the daemon",
                 since="5.15" if held.attachment.method == PERF_IOCTL else "",
-                needs="a session as owner: this kernel has no link for that hook",
+                needs="a session as owner, as of `bpfctl run`; the kernel has no link for it",
             )
         try:
             self._store.add_link(held.owner, held.name, held.attachment.fds)
