@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -141,14 +140,21 @@ def _tail(said: bytes) -> str:
     return "its console ends with: " + " | ".join(last) if last else "its console is empty"
 
 
+def _quit(place: Place) -> bool:
+    """Ask QEMU to end; gives whether it heard that."""
+    try:
+        monitor.execute(place.monitor, "quit")
+    except (OSError, LabError, ValueError):
+        return False
+    return True
+
+
 def stop(place: Place) -> bool:
     """End the QEMU of a board and remove its folder; gives whether there was one."""
     process = place.process()
     if process is not None:
-        with contextlib.suppress(OSError, LabError, ValueError):
-            monitor.execute(place.monitor, "quit")
         gone = (
-            process.wait(_STOP_SECONDS)
+            (_quit(place) and process.wait(_STOP_SECONDS))
             or process.end(signal.SIGTERM, _STOP_SECONDS)
             or process.end(signal.SIGKILL, _STOP_SECONDS)
         )
