@@ -154,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return dial(options.socket)
 
     if options.command == "purge":
+        _keep_small()
         from bpfd import purge
 
-        _keep_small()
         return purge.run(os.path.abspath(options.bpffs), os.path.abspath(options.state_dir))
     _check(parser, options)
     _keep_small()

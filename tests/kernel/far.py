@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -79,8 +80,10 @@ class Far:
 
     def listing(self) -> list[str]:
         """Every file there with its type, mode and owner, and every mount."""
-        found = self.sh(f"find {' '.join(WATCHED)} -printf '%p %y %m %u %l\\n'")
-        return sorted(found.splitlines()) + self.sh("cut -d' ' -f2,3 /proc/mounts").splitlines()
+        found = self.sh(f"find {' '.join(WATCHED)} -xdev -printf '%p %y %m %u %l\\n'")
+        mounts = self.sh("cut -d' ' -f2,3 /proc/mounts").splitlines()
+        # Others make network namespaces meanwhile.
+        return sorted(found.splitlines()) + [each for each in mounts if "nsfs" not in each]
 
     def processes(self) -> list[int]:
         """Every process of the namespace but sshd itself."""
@@ -123,10 +126,14 @@ class Far:
         assert SSHD is not None
         options = [word for each in self.settings for word in ("-o", each)]
         own = "; ".join(f"mount -t tmpfs -o size=256m,mode=755 own {path}" for path in OWN)
+        # The daemon of this checkout runs there, too.
+        python = sys.base_prefix
         script = f"""
             set -e
             mount --make-rprivate /
+            mount --bind {python} /mnt
             {own}
+            [ -d {python} ] || {{ mkdir -p {python}; mount --move /mnt {python}; }}
             mount -t bpf bpf /sys/fs/bpf
             mkdir /run/sshd
             {"; ".join(mounts) or ":"}

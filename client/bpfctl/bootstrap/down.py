@@ -39,6 +39,8 @@ class Purged:
     homes: tuple[str, ...]
     said: tuple[str, ...]
     """What was detached and removed from the kernel, in the bundle's words."""
+    failed: tuple[str, ...]
+    """Why the bundle did not remove it; all that is pinned was removed without it then."""
     left: tuple[str, ...]
     """What could not be removed; empty: the target is as it was."""
 
@@ -62,8 +64,7 @@ def purge(name: str, config: TargetConfig, *, timeout: float = 10.0) -> Purged:
     """
     with closing(open_shell(name, config, timeout)) as shell:
         homes = _homes(shell, config)
-        said: list[str] = []
-        left: list[str] = []
+        lines: dict[str, list[str]] = {"said": [], "failed": [], "left": []}
         for home in homes:
             daemon.stop(shell, home)
             done = scripts.run(shell, "purge", home, timeout=_PURGE_SECONDS)
@@ -71,13 +72,11 @@ def purge(name: str, config: TargetConfig, *, timeout: float = 10.0) -> Purged:
                 raise BootstrapFailed(name, f"{home} cannot be removed: {done.words}")
             for line in done.text.splitlines():
                 kind, _, words = line.partition(" ")
-                if kind == "left":
-                    left.append(words)
-                elif kind == "said":
-                    said.append(words)
+                lines[kind].append(words)
         assert isinstance(config, SshTarget | AdbTarget)
         without = dataclasses.replace(config, home="")
-        return Purged(without, tuple(homes), tuple(said), tuple(left))
+        said, failed, left = (tuple(lines[kind]) for kind in ("said", "failed", "left"))
+        return Purged(without, tuple(homes), said, failed, left)
 
 
 def _homes(shell: Shell, config: TargetConfig) -> list[str]:

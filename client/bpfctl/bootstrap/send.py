@@ -85,9 +85,9 @@ class _Upload:
         self._checked = False
         self.sent = 0
 
-    def discard(self) -> None:
-        """Removes what has been begun."""
-        scripts.run(self._shell, "discard", self._home, self._name)
+    def discard(self, what: str = "") -> None:
+        """Removes what has been begun; "stay": the home stays, for another try."""
+        scripts.run(self._shell, "discard", self._home, self._name, what)
 
     def send(self, *, resume: bool) -> None:
         """To a file first, which a later one continues."""
@@ -97,7 +97,7 @@ class _Upload:
         if not self._append(start):
             # What was there before, or what a connection that is half dead still wrote, is
             # not what it should be: all of it once more.
-            self.discard()
+            self.discard("stay")
             if start == 0 or not self._append(0):
                 raise BootstrapFailed(
                     self._shell.name, "the bundle arrived damaged", "try again"
@@ -126,10 +126,10 @@ class _Upload:
     def _verified(self, done: Completed) -> int:
         size, sha256 = _size_and_hash(done)
         if done.status != 0 or not 0 < size <= self._source.packed:
-            self.discard()
+            self.discard("stay")
             return 0
         if sha256 and sha256 != _hash_of_start(self._source.path, size):
-            self.discard()
+            self.discard("stay")
             return 0
         return size
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 RUN_SECONDS = 60.0
 """How long a script may be silent, unless more is given."""
 
+_MAX_LINES = 3
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -33,11 +35,12 @@ class Completed:
 
     @property
     def words(self) -> str:
-        """What it said on standard error, else how it ended, in one line."""
-        said = self.stderr.decode(errors="replace").split("\n")
-        return "; ".join(line.strip() for line in said if line.strip()) or (
-            f"exit status {self.status}"
-        )
+        """What it said on standard error, else how it ended, in one line of some words."""
+        lines = [line.strip() for line in self.stderr.decode(errors="replace").split("\n")]
+        lines = [line for line in lines if line]
+        if len(lines) > _MAX_LINES:
+            lines = [*lines[: _MAX_LINES - 1], lines[-1]]
+        return "; ".join(lines) or f"exit status {self.status}"
 
 
 class Shell(Protocol):

@@ -86,8 +86,8 @@ def _check_sessions(shell: Shell, home: Home, force: bool) -> str:
     if info.open_sessions and not force:
         raise BootstrapFailed(
             shell.name,
-            f"{info.open_sessions} sessions are open and would end with the old daemon, with "
-            "all that they have attached",
+            f"clients have {info.open_sessions} open session(s), which would end with the old "
+            "daemon and take along all that they have attached",
             "wait for them, or say --force",
         )
     return info.daemon_version

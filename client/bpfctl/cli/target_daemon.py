@@ -83,7 +83,9 @@ def down(invocation: Invocation, name: str | None) -> None:
     invocation.say(f"{name}: the daemon is stopped{ended}")
     if done.pinned:
         invocation.say(
-            f"{_count(len(done.pinned), 'object')} stay as they are: {', '.join(done.pinned)}; "
+            f"{_count(len(done.pinned), 'object')} "
+            f"{'stays as it is' if len(done.pinned) == 1 else 'stay as they are'}: "
+            f"{', '.join(done.pinned)}; "
             f"`bpfctl target up {name}` takes them up again, `bpfctl target purge {name}` "
             "removes them"
         )
@@ -132,6 +134,8 @@ def purge(invocation: Invocation, name: str | None) -> None:
     _keep_home(name, done.config)
     for words in done.said:
         invocation.say(f"{name}: {words}")
+    for words in done.failed:
+        invocation.warn(f"the daemon of {name} could not clean up: {words}")
     if done.left:
         for words in done.left:
             invocation.warn(f"left on {name}: {words}")

@@ -31,8 +31,8 @@ size_of() {
 # Removes what stands in the home $1, and the folders that were made for it.
 remove_home() {
 	made=$(cat "$1/made" 2>/dev/null)
-	rm -rf "$1/bundles" "$1/upload" "$1/run" "$1/state" "$1/current" "$1/current.new" ||
-		return
+	rm -rf "$1/bundles" "$1/upload" "$1/run" "$1/state" "$1/current" "$1/current.new" \
+		"$1/lock" || return
 	rm -f "$1/made"
 	inner_first=
 	IFS=$newline

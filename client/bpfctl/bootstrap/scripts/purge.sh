@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Removes everything of the home $1, whose daemon has been stopped, and what it has pinned.
-# Prints what could not be done as lines "left WHAT", and "said WORDS" of the bundle.
+# Prints what could not be removed as lines "left WHAT", and the last words of the bundle as
+# "said WORDS", or "failed WORDS" when it could not remove what is pinned: that is done here
+# then, without filters that are no kernel links.
 home=$1
 bpffs=/sys/fs/bpf
 another_bpfd=75
@@ -12,11 +14,12 @@ remove_pins() {
 	done
 	said=$(TMPDIR=$home/run "$launcher" purge --state-dir "$home/state" 2>&1)
 	status=$?
-	echo "said $said"
+	said=${said##*"$newline"}
 	case $status in
-	0) return ;;
-	"$another_bpfd") echo "left $bpffs/bpfd, which another daemon uses"; return ;;
+	0) echo "said $said"; return ;;
+	"$another_bpfd") echo "left $bpffs/bpfd, which another daemon uses ($said)"; return ;;
 	esac
+	echo "failed $said"
 	for entry in "$home"/state/journal/*; do
 		[ -e "$entry" ] && echo "left the filter of $(cat "$entry")"
 	done
