@@ -26,6 +26,7 @@ from bpfd.attach import (
     ksyscall,
     lsm,
     lsm_cgroup,
+    lwt,
     netfilter,
     perf_event,
     process_socket,
@@ -78,6 +79,7 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
     "lsm": (lsm.HOOK, lsm.attach),
     "lsm_cgroup": (lsm_cgroup.HOOK, lsm_cgroup.attach),
     "netfilter": (netfilter.HOOK, netfilter.attach),
+    "lwt": (lwt.HOOK, lwt.attach),
     "usdt": (usdt.HOOK, usdt.attach),
     "iterator": (iterator.HOOK, iterator.attach),
     "struct_ops": (struct_ops.HOOK, struct_ops.attach),
@@ -87,6 +89,7 @@ _HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
 _PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
     "tc": tc.plan,
     "struct_ops": struct_ops.plan,
+    "lwt": lwt.plan,
     "sk_msg": sk_msg.plan,
     "sk_skb": sk_skb.plan,
     "sk_reuseport": sk_reuseport.plan,
@@ -97,6 +100,7 @@ _PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
 _JOURNALS: dict[str, Callable[[dict[str, Any]], Journal]] = {
     "clsact": clsact.ClsactJournal.from_json,
     "struct_ops": struct_ops.StructOpsJournal.from_json,
+    "lwt": lwt.LwtJournal.from_json,
     "sockmap": sockmap.SockmapJournal.from_json,
     "socket": process_socket.SocketJournal.from_json,
 }

@@ -12,9 +12,9 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bpfd.kernel import rtnetlink
 from bpfd.kernel.libbpf import Messages, TcHook, TcOpts, library
 
 INGRESS, EGRESS = 1, 2
@@ -24,12 +24,9 @@ _REPLACE = 1  # BPF_TC_F_REPLACE
 _PARENTS = {INGRESS: 0xFFFFFFF2, EGRESS: 0xFFFFFFF3}  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_...)
 
 _RTM_GETTFILTER, _RTM_GETQDISC = 46, 38
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_BPF_ID = 11
 _TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
-_NLMSG = struct.Struct("=IHHII")
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def program_at(ifindex: int, point: int, handle: int, priority: int) -> int:
 def has_qdisc(ifindex: int) -> bool:
     """Whether the interface has a clsact (or ingress) qdisc."""
     request = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, 0, 0)
-    for message in _dump(_RTM_GETQDISC, request):
+    for message in rtnetlink.dump(_RTM_GETQDISC, request):
         _, index, _, parent, _ = _TCMSG.unpack_from(message)
         if index == ifindex and parent == 0xFFFFFFF1:
             return True
@@ -107,13 +104,13 @@ def filters(ifindex: int, point: int) -> list[Filter]:
     """The filters of one direction, those of other owners too. Raises OSError."""
     request = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, _PARENTS[point], 0)
     found = []
-    for message in _dump(_RTM_GETTFILTER, request):
+    for message in rtnetlink.dump(_RTM_GETTFILTER, request):
         _, _, handle, parent, info = _TCMSG.unpack_from(message)
         if parent != _PARENTS[point] or not handle:
             continue  # a line of the class without filter
-        attributes = dict(_attributes(message[_TCMSG.size :]))
+        attributes = dict(rtnetlink.attributes(message[_TCMSG.size :]))
         kind = attributes.get(_TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
-        options = dict(_attributes(attributes.get(_TCA_OPTIONS, b"")))
+        options = dict(rtnetlink.attributes(attributes.get(_TCA_OPTIONS, b"")))
         number = options.get(_TCA_BPF_ID, b"") if kind == "bpf" else b""
         program_id = struct.unpack("=I", number)[0] if len(number) == 4 else 0
         found.append(Filter(kind, handle, info >> 16, program_id))
@@ -133,35 +130,3 @@ def _call(name: str, *arguments: ctypes.Structure) -> None:
         result = getattr(library(), name)(*(ctypes.byref(each) for each in arguments))
     if result < 0:
         raise OSError(-result, os.strerror(-result))
-
-
-def _dump(kind: int, request: bytes) -> Iterator[bytes]:
-    """The payloads of the answers to a dump request. Raises OSError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as sock:
-        sock.bind((0, 0))
-        sock.send(_NLMSG.pack(_NLMSG.size + len(request), kind, _REQUEST_DUMP, 1, 0) + request)
-        while True:
-            data = sock.recv(1 << 18)
-            position = 0
-            while position + _NLMSG.size <= len(data):
-                length, answer, _, _, _ = _NLMSG.unpack_from(data, position)
-                payload = data[position + _NLMSG.size : position + length]
-                if answer == _NLMSG_DONE:
-                    return
-                if answer == _NLMSG_ERROR:
-                    number = -struct.unpack_from("=i", payload)[0]
-                    if number:
-                        raise OSError(number, os.strerror(number))
-                    return
-                yield payload
-                position += max(length + 3 & ~3, _NLMSG.size)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, position)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[position + 4 : position + length]
-        position += length + 3 & ~3

@@ -29,7 +29,7 @@ def test_every_field_is_answered_before_anything_is_touched(kind: str) -> None:
 
 
 def test_the_hooks() -> None:
-    missing = {"netkit", "lwt", "freplace"}
+    missing = {"netkit", "freplace"}
     assert set(FIELDS) - set(attach.kinds()) == missing
 
 
@@ -47,3 +47,24 @@ def test_an_unknown_journal() -> None:
     for data in ({}, {"kind": "clsact"}, {"kind": "other"}):
         with pytest.raises(ValueError, match="not the journal"):
             attach.journal_from_json(data)
+
+
+def test_a_journal_of_a_route() -> None:
+    words = {
+        "netns_path": "/run/netns/x",
+        "netns_inode": 7,
+        "ifindex": 2,
+        "interface": "eth0",
+        "prefix": "10.0.0.0/8",
+        "way": 3,
+        "headroom": 0,
+        "name": "bpfd-1",
+        "before": "00ff",
+        "program_ids": [4, 5],
+    }
+    journal = attach.journal_from_json({"kind": "lwt", **words})
+    assert journal.to_json() == {"kind": "lwt", **words}
+    assert journal.point().lwt.prefix == "10.0.0.0/8"
+    for wrong in ({"way": -1}, {"before": "xy"}, {"prefix": "z"}, {"program_ids": 4}):
+        with pytest.raises(ValueError):  # noqa: PT011
+            attach.journal_from_json({"kind": "lwt", **words, **wrong})

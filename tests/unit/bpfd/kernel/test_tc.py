@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bpfd.kernel import tc
+from bpfd.kernel import rtnetlink, tc
 
 INGRESS = 0xFFFFFFF2
 
@@ -32,7 +32,7 @@ def test_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     def dump(*_: object) -> Iterator[bytes]:
         yield from answers
 
-    monkeypatch.setattr(tc, "_dump", dump)
+    monkeypatch.setattr(rtnetlink, "dump", dump)
     assert tc.filters(3, tc.INGRESS) == [
         tc.Filter("bpf", 7, 10, 99),
         tc.Filter("matchall", 1, 20, 0),
@@ -42,4 +42,4 @@ def test_filters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_attributes_that_lie_about_their_length() -> None:
     for data in (b"\0\0\0\0", b"\x03\0\x01\0", b"\xff\xff\x01\0ab"):
-        assert len(list(tc._attributes(data))) <= 1
+        assert len(list(rtnetlink.attributes(data))) <= 1
