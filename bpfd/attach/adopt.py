@@ -17,6 +17,7 @@ from bpfd.attach import (
     kprobe_multi,
     lsm,
     netfilter,
+    netkit,
     netns_link,
     perf_event,
     raw_tracepoint,
@@ -96,6 +97,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
         return Attachment(hook, fds, netns_link.METHOD)
     if first.type == LinkType.SOCKMAP:
         return sockmap.linked(hook, fds, first.attach_type or 0)
+    if first.type == LinkType.NETKIT:
+        return Attachment(hook, fds, netkit.METHOD)
     if first.type == LinkType.NETFILTER:
         known = point.netfilter if point is not None and kind else None
         return netfilter.NetfilterLink(hook, fds, known)
@@ -137,6 +140,9 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
         case "tc":
             if path := _tcx_namespace(info):
                 point.tc.interface.netns.path = path
+        case "netkit":
+            if path := _tcx_namespace(info):
+                point.netkit.interface.netns.path = path
         case str(kind) if info.type == LinkType.CGROUP:
             _name_cgroup(getattr(point, kind).cgroup)
         case "uprobe" if len(fds) > 1:
@@ -191,6 +197,9 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.lsm.SetInParent()
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
+        case LinkType.NETKIT:
+            point.netkit.interface.ifindex = info.ifindex
+            point.netkit.peer = info.attach_type == AttachType.NETKIT_PEER
         case LinkType.NETFILTER:
             point.netfilter.protocol_family = info.protocol_family
             point.netfilter.hook = info.hook
@@ -288,6 +297,8 @@ def _hook(info: LinkInfo) -> Hook:
         case LinkType.RAW_TRACEPOINT:
             kind = _program_type(info.prog_id)
             found = tp_btf.HOOK if kind == ProgType.TRACING else raw_tracepoint.HOOK
+        case LinkType.NETKIT:
+            found = netkit.HOOK
         case LinkType.NETFILTER:
             found = netfilter.HOOK
         case LinkType.STRUCT_OPS:

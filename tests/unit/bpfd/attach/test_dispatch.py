@@ -29,7 +29,7 @@ def test_every_field_is_answered_before_anything_is_touched(kind: str) -> None:
 
 
 def test_the_hooks() -> None:
-    missing = {"netkit", "freplace"}
+    missing = {"freplace"}
     assert set(FIELDS) - set(attach.kinds()) == missing
 
 
