@@ -19,6 +19,8 @@ from bpfctl.adb.device import AdbError
 _IDLE_SECONDS = 10
 _PROBE_SECONDS = 5
 _PROBES = 4
+_UNHEARD_MILLISECONDS = 20_000
+"""How long what was sent may go without an answer of the device's kernel (tcp(7))."""
 
 
 class TcpCarrier(BaseTransport):  # type: ignore[misc]
@@ -39,6 +41,7 @@ class TcpCarrier(BaseTransport):  # type: ignore[misc]
             ("TCP_KEEPIDLE", _IDLE_SECONDS),
             ("TCP_KEEPINTVL", _PROBE_SECONDS),
             ("TCP_KEEPCNT", _PROBES),
+            ("TCP_USER_TIMEOUT", _UNHEARD_MILLISECONDS),
         ):
             if hasattr(socket, option):
                 carrier.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
@@ -52,7 +55,7 @@ class TcpCarrier(BaseTransport):  # type: ignore[misc]
             raise TimeoutError("nothing came")
         data = carrier.recv(numbytes)
         if not data:
-            raise ConnectionResetError("the device closed it")
+            raise ConnectionResetError("the device or the network is gone")
         return data
 
     def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:

@@ -112,9 +112,14 @@ class DirectDevice:
         with self._writing:
             if self._ended:
                 raise BrokenPipeError(self._ended)
-            self._carrier.bulk_write(message.pack(), _PACKET_SECONDS)
-            if data:
-                self._carrier.bulk_write(data, _PACKET_SECONDS)
+            try:
+                self._carrier.bulk_write(message.pack(), _PACKET_SECONDS)
+                if data:
+                    self._carrier.bulk_write(data, _PACKET_SECONDS)
+            except OSError as error:
+                # Half a packet may be on its way, and the reader is not told the reason.
+                self._end(_reason(error))
+                raise
 
     def forget(self, stream: _Stream) -> None:
         """Deal out no more packets to a stream."""
@@ -128,7 +133,7 @@ class DirectDevice:
                 if header:
                     self._deal(*struct.unpack(constants.MESSAGE_FORMAT, header))
         except (OSError, struct.error) as error:
-            self._end(str(error) or type(error).__name__)
+            self._end(_reason(error))
 
     def _header(self) -> bytes:
         try:
@@ -275,4 +280,8 @@ def _unreachable(serial: str, error: OSError) -> AdbError:
         return AdbError(
             f"no adbd listens on {serial}", "`adb tcpip 5555` over USB makes a device listen"
         )
-    return AdbError(f"{serial}: {error.strerror or error or type(error).__name__}")
+    return AdbError(f"{serial}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -174,8 +174,9 @@ def test_device_is_gone_in_the_middle() -> None:
         assert stream.recv(1) == b""
         with pytest.raises(BrokenPipeError):
             stream.sendall(b"x")
-        assert f"the connection to {adbd.serial} broke: the device closed it" in str(
-            device.trouble()
+        assert (
+            f"the connection to {adbd.serial} broke: the device or the network is gone"
+            in str(device.trouble())
         )
         with pytest.raises(AdbError, match="broke"):
             device.open("exec:sum", 5)
