@@ -49,12 +49,18 @@ def compiled(name: str, *defines: str) -> bytes:
         return target.read_bytes()
 
 
-def compile_to(target: Path, name: str, *defines: str, machine: str = "") -> None:
-    """Compiles for the machine of that `uname -m`; empty: this one."""
+def compile_to(
+    target: Path, name: str, *defines: str, machine: str = "", quiet: bool = False
+) -> None:
+    """Compiles for the machine of that `uname -m`; empty: this one. Raises CalledProcessError.
+
+    `quiet`: what the compiler says is not shown.
+    """
     machine = machine or platform.machine()
     include = f"/usr/include/{os.uname().machine}-linux-gnu"
     command = [CLANG, "-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-I", include]
     command += [f"-D{each}" for each in defines]
     command.append(f"-DGETPRIORITY={GETPRIORITY[machine]}")
     source = PROGRAMS / f"{name}.bpf.c"
-    subprocess.run([*command, "-c", str(source), "-o", str(target)], check=True)
+    words = [*command, "-c", str(source), "-o", str(target)]
+    subprocess.run(words, check=True, capture_output=quiet)

@@ -27,6 +27,9 @@ EXCLUSIVE = os.environ.get("BPFD_TEST_EXCLUSIVE") == "1"
 PROGRAM = os.environ.get("BPFD_TEST_PROGRAM", "").split() or [sys.executable, "-m", "bpfd"]
 """The daemon's command; another one is tested with BPFD_TEST_PROGRAM, as a bundle's."""
 
+SHARED_DAEMON = os.environ.get("BPFD_TEST_SHARED_DAEMON") == "1"
+"""Tests that need any daemon take the same: on a slow machine a start takes seconds."""
+
 _SECONDS = 20.0
 
 
@@ -145,21 +148,52 @@ def make_daemon() -> Iterator[MakeDaemon]:
     with contextlib.ExitStack() as undo:
 
         def make(*arguments: str) -> RunningDaemon:
-            folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="bpfd-test-")))
-            daemon = RunningDaemon(folder, Path("/sys/fs/bpf") / folder.name, list(arguments))
-            undo.callback(shutil.rmtree, daemon.bpffs, ignore_errors=True)
-            undo.callback(daemon.end)
-            return daemon
+            return _made(undo, *arguments)
 
         yield make
 
 
 @pytest.fixture
-def daemon(make_daemon: MakeDaemon) -> RunningDaemon:
-    """A running daemon with folders of its own."""
-    running = make_daemon()
+def daemon(request: pytest.FixtureRequest) -> RunningDaemon:
+    """A running daemon with folders of its own, or the one that tests share."""
+    if SHARED_DAEMON:
+        shared: SharedDaemon = request.getfixturevalue("shared_daemon")
+        return shared.running()
+    make: MakeDaemon = request.getfixturevalue("make_daemon")
+    running = make()
     running.start()
     return running
+
+
+class SharedDaemon:
+    """One daemon after the other: a test may kill it."""
+
+    def __init__(self, undo: contextlib.ExitStack) -> None:
+        self._undo = undo
+        self._running: RunningDaemon | None = None
+
+    def running(self) -> RunningDaemon:
+        """The one that runs, or a new one."""
+        found = self._running
+        if found is None or found.process is None or found.process.poll() is not None:
+            found = self._running = _made(self._undo)
+            found.start()
+        return found
+
+
+@pytest.fixture(scope="session")
+def shared_daemon() -> Iterator[SharedDaemon]:
+    """For all tests that need any daemon."""
+    with contextlib.ExitStack() as undo:
+        yield SharedDaemon(undo)
+
+
+def _made(undo: contextlib.ExitStack, *arguments: str) -> RunningDaemon:
+    folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="bpfd-test-")))
+    daemon = RunningDaemon(folder, Path("/sys/fs/bpf") / folder.name, list(arguments))
+    undo.callback(shutil.rmtree, daemon.bpffs, ignore_errors=True)
+    undo.callback(daemon.end)
+    return daemon
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bpfd import attach, errors
-from bpfd.kernel import tracefs
+from bpfd.kernel import binaries, tracefs
 from bpfd.v1 import attach_pb2, common_pb2
 from tests.kernel.hooks_support import (
     Programs,
@@ -83,6 +83,8 @@ def test_capabilities_are_named(loaded: Programs) -> None:
             ("sample", attach_pb2.AttachPoint(perf_event=sample), "CAP_PERFMON"),
             ("probe_entry", attach_pb2.AttachPoint(uprobe=probe), "CAP_PERFMON"),
         ):
+            if program == "probe_entry" and not binaries.find("libc.so.6"):
+                continue  # a board may have static programs alone
 
             def call(name: str = program, where: attach_pb2.AttachPoint = point) -> object:
                 return attach.attach(loaded[name], where)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each board's kernel cannot do, measured: whatever else does not work is a defect.
+
+Debian's kernels differ by version and by architecture. A test may be skipped on a board for
+a reason of this table and for no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+BOARDS = (
+    "amd64-6.1",
+    "amd64-6.12",
+    "amd64-7.2",
+    "arm64-6.1",
+    "arm64-6.12",
+    "arm64-7.2",
+    "armhf-6.1",
+    "armhf-6.12",
+    "riscv64-6.12",
+)
+
+PUSHED = ("arm64-6.12", "armhf-6.1", "amd64-6.1")
+"""The boards that every change is tested on."""
+
+_NO_BTF = "armhf-.*"
+"""Debian builds kernels for 32-bit ARM without BTF."""
+
+MISSING: Mapping[str, str] = {
+    "kernel BTF": _NO_BTF,
+    "tp_btf": _NO_BTF,
+    "iterator": _NO_BTF,
+    "struct_ops": _NO_BTF,
+    "program lsm": _NO_BTF,
+    "program tracing": _NO_BTF,
+    "program struct_ops": _NO_BTF,
+    "program ext": _NO_BTF,
+    "LSM": f"{_NO_BTF}|arm64-6.1",
+    "LSM of cgroups": f"{_NO_BTF}|arm64-6.1",
+    "fentry": f"{_NO_BTF}|arm64-6.1",
+    "fexit": f"{_NO_BTF}|arm64-6.1",
+    "kprobe multi link": f"{_NO_BTF}|.*-6.1|arm64-6.12|riscv64-.*",
+    "uprobe multi link": ".*-6.1",
+    "tcx link": ".*-6.1",
+    "netfilter link": ".*-6.1",
+    "program netfilter": ".*-6.1",
+    "instructions v4": ".*-6.1|armhf-6.12",
+    "kprobe": "riscv64-.*",
+    "cgroup Unix sockets": ".*-6.1",
+    "hardware counters": "amd64-.*|armhf-.*|riscv64-.*",
+}
+"""Features by the name that `target info --features` gives them, and the boards (a pattern)
+whose kernels lack them."""
+
+SKIPS: Mapping[str, str] = {
+    r"needs two CPUs": ".*",
+    r"an order of programs on a cgroup": ".*-6.1|.*-6.12",
+    r"needs (the kernel's types|kernel BTF)": _NO_BTF,
+    r"no shared C library is where the loader looks": ".*",
+    r"this machine counts cycles": "arm64-.*",
+    r"this kernel does not tell where a perf link is": ".*-6.1",
+}
+"""Reasons of skipped tests (patterns), and the boards on which they may be given."""
+
+
+def lacks(board: str, feature: str) -> bool:
+    """Whether the kernel of a board is known to lack a feature."""
+    return re.fullmatch(MISSING.get(feature, ""), board) is not None
+
+
+def allows(board: str, reason: str) -> bool:
+    """Whether a test may be skipped on a board for that reason."""
+    if any(feature.lower() in reason.lower() and lacks(board, feature) for feature in MISSING):
+        return True
+    return any(
+        re.search(pattern, reason, re.IGNORECASE) and re.fullmatch(boards, board)
+        for pattern, boards in SKIPS.items()
+    )

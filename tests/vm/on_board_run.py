@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tests/kernel on a board: in its kernel, with the bundle's Python and libbpf."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bpfctl.cli.source import facts_of
+
+from tests.vm import objects, overlay
+from tests.vm.ready import ReadyBoard
+
+FOLDER = "/data/overlay"
+
+QUICK = ("attach_", "ring", "spec", "package_")
+"""Of the tests that a board can run, those that need no daemon of their own."""
+
+_MODULES = "veth dummy tun sch_ingress cls_bpf act_bpf"
+"""Kernel modules that the tests need; boards load none by themselves."""
+
+_RUN = """
+cd {folder} || exit 9
+for module in {modules}; do modprobe $module 2>/dev/null; done
+mkdir -p tmp
+export PATH={folder}/tools:$PATH TMPDIR={folder}/tmp HOME={folder}/tmp
+export BPFD_BUNDLE={bundle} BPFD_TEST_PROGRAM={bundle}/bpfd BPFD_TEST_SHARED_DAEMON=1
+export BPFD_TEST_OBJECTS={folder}/objects BPFD_TEST_REPORT={folder}/report.jsonl
+exec ./python -m pytest -c pytest.ini -q --tb=short {files} 2>&1
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one test ended on the board."""
+
+    test: str
+    outcome: str
+    """passed, skipped or failed."""
+    why: str
+    seconds: float
+
+
+def modules(quick: bool) -> list[str]:
+    """Files of tests/kernel that run on a board."""
+    found = sorted(path.name for path in overlay.tests())
+    return [name for name in found if not quick or name.removeprefix("test_").startswith(QUICK)]
+
+
+class OnBoard:
+    """The results by file of tests; the first who asks waits for the run."""
+
+    def __init__(self, board: ReadyBoard, scratch: Path, *, quick: bool) -> None:
+        self._board = board
+        self._scratch = scratch
+        self._quick = quick
+        self.output = ""
+
+    @cached_property
+    def results(self) -> dict[str, list[Result]]:
+        """All results."""
+        self._bring()
+        board = self._board
+        script = _RUN.format(
+            folder=FOLDER,
+            modules=_MODULES,
+            bundle=board.bundle,
+            files=" ".join(f"tests/kernel/{name}" for name in modules(self._quick)),
+        )
+        done = board.lab.run(script, timeout=400.0)
+        self.output = done.text
+        found: dict[str, list[Result]] = {}
+        for line in board.run(f"cat {FOLDER}/report.jsonl").splitlines():
+            result = Result(**json.loads(line))
+            name = Path(result.test.partition("::")[0]).name
+            found.setdefault(name, []).append(result)
+        return found
+
+    def _bring(self) -> None:
+        """Tests, tools and compiled objects."""
+        board = self._board
+        board.run(f"rm -rf {FOLDER}")
+        path = overlay.build(board.lab.arch)
+        board.run("cd /data && gzip -dc | tar xf -", path.read_bytes(), timeout=200)
+        with board.target() as target:
+            compiled = self._scratch / "objects"
+            objects.compile_all(compiled, facts_of(target), target.btf.kernel_bytes)
+        packed = overlay.pack(compiled, "objects")
+        board.run(f"cd {FOLDER} && gzip -dc | tar xf -", packed, timeout=200)
