@@ -229,8 +229,10 @@ def assemble(
     if look.has_adb:
         _private(archive, "/adb", root / "usr/sbin/adbd", root, triplet)
     folder = f"/lib/modules/{release}"
+    load = closure.load_order(about.load)
+    closure.compress(set(closure.modules) - {module.name for module in load})
     _modules(archive, closure, prefix, folder)
-    order = [f"{folder}/{module.path}\n" for module in closure.load_order(about.load)]
+    order = [f"{folder}/{module.path}\n" for module in load]
     archive.file(f"{prefix}/etc/modules.load", "".join(order).encode())
     # Debian's kernels do not tell their configuration in /proc/config.gz.
     packed = gzip.compress(config, 9, mtime=0)

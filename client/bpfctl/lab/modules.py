@@ -7,6 +7,7 @@ a board gets. "softdeps" become needs: busybox's modprobe does not know them.
 
 from __future__ import annotations
 
+import gzip
 import lzma
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Module:
     """One module of a kernel."""
 
     path: str
-    """Below lib/modules/RELEASE, uncompressed: "kernel/net/tls/tls.ko"."""
+    """Below lib/modules/RELEASE: "kernel/net/tls/tls.ko"."""
     data: bytes
     needs: list[str] = field(default_factory=list)
     """Modules that must be there before it, by the name they have in files."""
@@ -128,6 +129,17 @@ class Closure:
             if name in self.modules:
                 order |= dict.fromkeys([*self.needs(name), name])
         return [self.modules[name] for name in order]
+
+    def compress(self, names: Iterable[str]) -> None:
+        """Keep these packed: modprobe unpacks what it loads.
+
+        Modules of RISC-V shrink to a seventh, others to a third.
+        """
+        for name in set(names) & set(self.modules):
+            module = self.modules[name]
+            if not module.path.endswith(".gz"):
+                module.data = gzip.compress(module.data, 9, mtime=0)
+                module.path += ".gz"
 
     def _by_path(self) -> list[Module]:
         return sorted(self.modules.values(), key=lambda module: module.path)

@@ -81,7 +81,8 @@ def closure(tmp_path: Path) -> modules.Closure:
     folder.mkdir(parents=True)
     (folder / "failover.ko").write_bytes(module(depends=""))
     (folder / "virtio_net.ko").write_bytes(module(depends="failover", alias="virtio:1"))
-    return modules.closure(tmp_path / "modules", ["virtio_net"])
+    (folder / "tls.ko").write_bytes(module(depends="", alias="tcp-ulp-tls"))
+    return modules.closure(tmp_path / "modules", ["virtio_net", "tls"])
 
 
 def made(look: image.Look, root: Path, closure: modules.Closure) -> dict[str, newc.Entry]:
@@ -101,9 +102,11 @@ def test_a_small_linux(root: Path, closure: modules.Closure) -> None:
     assert "ssh/lib/libc.so.6" in found
     assert found["."].mode == 0o40755
     assert found["lib/modules/6.1.0/modules.dep"].data == (
-        b"kernel/failover.ko:\nkernel/virtio_net.ko: kernel/failover.ko\n"
+        b"kernel/failover.ko:\nkernel/tls.ko.gz:\nkernel/virtio_net.ko: kernel/failover.ko\n"
     )
-    assert found["lib/modules/6.1.0/modules.alias"].data == b"alias virtio:1 virtio_net\n"
+    assert found["lib/modules/6.1.0/modules.alias"].data == (
+        b"alias tcp-ulp-tls tls\nalias virtio:1 virtio_net\n"
+    )
     assert found["etc/modules.load"].data == (
         b"/lib/modules/6.1.0/kernel/failover.ko\n/lib/modules/6.1.0/kernel/virtio_net.ko\n"
     )

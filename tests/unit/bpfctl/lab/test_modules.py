@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gzip
 import lzma
 from pathlib import Path
 
@@ -79,6 +80,19 @@ def test_table_of_needs_is_read_from_its_end(kernel: Path) -> None:
     ]
     assert lines["kernel/net/nf_defrag.ko"] == ""
     assert list(lines) == sorted(lines)
+
+
+def test_packed_modules_have_their_name_in_the_tables(kernel: Path) -> None:
+    found = modules.closure(kernel, ["libcrc32c", "crc32c_generic"])
+    before = found.modules["libcrc32c"].data
+    for _ in range(2):
+        found.compress(["libcrc32c", "never"])
+    assert gzip.decompress(found.modules["libcrc32c"].data) == before
+    assert found.dep_table() == (
+        b"kernel/crypto/crc32c_generic.ko:\n"
+        b"kernel/lib/libcrc32c.ko.gz: kernel/crypto/crc32c_generic.ko\n"
+    )
+    assert found.modules["libcrc32c"].name == "libcrc32c"
 
 
 def test_aliases_are_those_of_software(kernel: Path) -> None:
