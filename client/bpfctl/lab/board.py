@@ -26,6 +26,8 @@ READY_SECONDS = 120.0
 _LOGIN_SECONDS = 20.0
 """How long the SSH server may take to let somebody in once it listens."""
 
+_ADB_SECONDS = 2.0
+
 
 class Board:
     """A board; as a context manager it is switched off at the end."""
@@ -162,6 +164,8 @@ class Board:
         if wire is not None:
             wire.close()
         forget_target(self.running)
+        if self.adb_port:
+            _disconnect(f"127.0.0.1:{self.adb_port}")
         with state.locked(self.name) as place:
             noted = place.read()
             # Another board may have the name by now.
@@ -186,6 +190,16 @@ class Board:
 
     def __exit__(self, *_: object) -> None:
         self.down()
+
+
+def _disconnect(serial: str) -> None:
+    """Have the adb server, if one runs, forget a device; else it lists it as offline."""
+    from bpfctl.adb import server
+    from bpfctl.adb.device import AdbError
+
+    with contextlib.suppress(OSError, AdbError, server.RequestFailed):
+        address = server.address_from_environment()
+        server.AdbServer(address, _ADB_SECONDS).query(f"host:disconnect:{serial}")
 
 
 def is_board(config: TargetConfig, running: state.Running | None = None) -> bool:

@@ -18,6 +18,8 @@ from bpfctl.lab import boot, image, listing, start, state, work
 from bpfctl.lab.board import Board
 from bpfctl.lab.qemu import Hardware
 
+from tests.unit.bpfctl.adb.fake_server import FakeServer
+
 FAKE = """
 import sys, time
 console = sys.argv[1]
@@ -33,6 +35,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Ha
     for name in ("CONFIG", "CACHE"):
         monkeypatch.setenv(f"BPFCTL_{name}_DIR", str(tmp_path / name.lower()))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"localfilesystem:{tmp_path}/none")
     monkeypatch.delenv("BPFCTL_TARGET", raising=False)
     running: list[subprocess.Popen[bytes]] = []
     seen: list[Hardware] = []
@@ -89,10 +92,18 @@ def test_a_board_is_a_target_while_it_runs(started: list[Hardware]) -> None:
     assert not state.place("arm64-6.12").folder.exists()
 
 
-def test_over_adb_where_it_has_adbd() -> None:
-    with up(android=True, name="phone") as board:
-        assert config.load_targets() == {"phone": config.AdbTarget("127.0.0.1:50001")}
-        assert board.ssh_port == 50000
+def test_over_adb_where_it_has_adbd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"localfilesystem:{tmp_path}/adb")
+    with FakeServer(tmp_path / "adb") as server:
+        server.answers["host:disconnect:127.0.0.1:50001"] = lambda request: request.okay("gone")
+        with up(android=True, name="phone") as board:
+            assert config.load_targets() == {"phone": config.AdbTarget("127.0.0.1:50001")}
+            assert board.ssh_port == 50000
+            assert server.requests == []
+        assert server.requests == ["host:disconnect:127.0.0.1:50001"]
+    with up(android=True):
+        pass
+    assert lab.boards() == []
 
 
 def test_a_second_up_gives_the_same_board(started: list[Hardware]) -> None:
