@@ -12,6 +12,7 @@ from bpfd.attach import (
     cgroup_link,
     cgroup_points,
     flow_dissector,
+    freplace,
     iterator,
     kprobe,
     kprobe_multi,
@@ -42,6 +43,7 @@ from bpfd.kernel import cgroup, interface, netns, syscall, tracefs
 from bpfd.kernel import perf_event as event_source
 from bpfd.kernel.constants import AttachType, Cmd, LinkType, ProgType
 from bpfd.kernel.info import LinkInfo, link_info, prog_info, uprobe_multi_places
+from bpfd.kernel.libbpf import function_name
 from bpfd.v1 import attach_pb2, common_pb2
 
 _SOFTWARE, _BREAKPOINT = 1, 5  # enum perf_type_id, whose fixed numbers end there
@@ -153,6 +155,8 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
             _name_netns(info.netns_inode, getattr(point, kind).netns)
         case "iterator" if point.iterator.HasField("cgroup"):
             _name_cgroup(point.iterator.cgroup)
+        case "freplace":
+            point.freplace.function = _function_of(info)
         case "perf_event":
             _name_clock(point.perf_event)
         case "tracepoint":
@@ -195,6 +199,8 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.raw_tracepoint.cookie = info.cookie
         case LinkType.TRACING if info.attach_type == AttachType.LSM_MAC:
             point.lsm.SetInParent()
+        case LinkType.TRACING if program_type == ProgType.EXT:
+            point.freplace.target.id = info.target_obj_id
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
         case LinkType.NETKIT:
@@ -309,6 +315,8 @@ def _hook(info: LinkInfo) -> Hook:
             found = uprobe_multi.HOOK
         case LinkType.KPROBE_MULTI:
             found = kprobe_multi.HOOK
+        case LinkType.TRACING if _program_type(info.prog_id) == ProgType.EXT:
+            found = freplace.HOOK
         case LinkType.TRACING:
             found = lsm.HOOK if info.attach_type == AttachType.LSM_MAC else tracing.HOOK
         case LinkType.PERF_EVENT if info.perf_type in (_KPROBE, _KRETPROBE):
@@ -328,6 +336,18 @@ def _program_type(program_id: int) -> int:
         return 0
     try:
         return int(prog_info(fd).type)
+    finally:
+        os.close(fd)
+
+
+def _function_of(info: LinkInfo) -> str:
+    """Name of the function that a program replaces; "" when the target is gone."""
+    try:
+        fd = syscall.fd_by_id(Cmd.PROG_GET_FD_BY_ID, info.target_obj_id)
+    except OSError:
+        return ""
+    try:
+        return function_name(prog_info(fd).btf_id, info.target_btf_id)
     finally:
         os.close(fd)
 

@@ -70,6 +70,8 @@ class XdpQueryOpts(ctypes.Structure):
     )
 
 
+_FUNCTION = 12  # BTF_KIND_FUNC
+
 _OBJECT = _PROGRAM = _MAP = _BTF = c_void_p
 
 _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -201,6 +203,18 @@ def function_name(btf_id: int, type_id: int) -> str:
         lib.btf__free(btf)
 
 
+def function_type_id(btf_id: int, name: str) -> int:
+    """Id of a function's type in a loaded BTF object; 0: it has none of that name."""
+    lib = library()
+    btf = lib.btf__load_from_kernel_by_id(c_uint32(btf_id))
+    if not btf:
+        return 0
+    try:
+        return max(0, int(lib.btf__find_by_name_kind(btf, name.encode(), c_uint32(_FUNCTION))))
+    finally:
+        lib.btf__free(btf)
+
+
 def vmlinux_type_id(name: str, kind: int) -> int:
     """Id of a named type in the running kernel's BTF; 0: none.
 
@@ -272,6 +286,7 @@ __all__ = [
     "TcOpts",
     "XdpQueryOpts",
     "function_name",
+    "function_type_id",
     "library",
     "links_struct_ops",
     "version",

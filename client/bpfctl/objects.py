@@ -35,6 +35,9 @@ class LoadSettings:
     """Programs that are left out."""
     also: Collection[str] = ()
     """Programs that are loaded although their section (SEC("?...")) turns them off."""
+    extends: Mapping[str, str] = field(default_factory=dict)
+    """What programs of the section freplace are checked against, by their name: a function
+    of a loaded program as OBJECT/PROGRAM:FUNCTION, or a kernel id or a pin before the colon."""
     log_level: int = 0
     """Verifier log of every program: 0 of refused ones only, 1, 2 or 4 (statistics)."""
 
@@ -63,9 +66,24 @@ class LoadSettings:
             options.programs.add(name=name, load=False)
         for name in self.also:
             options.programs.add(name=name, load=True)
+        for name, text in self.extends.items():
+            _add_extension(options, name, text)
         if self.constants:
             _add_constants(options, elf, self.constants)
         return options
+
+
+def _add_extension(options: objects_pb2.LoadOptions, name: str, text: str) -> None:
+    from bpfctl.references import program_ref
+
+    where, colon, function = text.rpartition(":")
+    ref = program_ref(where) if where else None
+    if ref is None or not colon or not function:
+        raise InvalidArgument(
+            f"program {name}",
+            f"{text!r} is not OBJECT/PROGRAM:FUNCTION, ID:FUNCTION or PIN:...",
+        )
+    options.programs.add(name=name, attach_function=function, attach_program=ref)
 
 
 def _add_constants(

@@ -32,7 +32,18 @@ def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def owned_names() -> set[str]:
-    return {"runs", "only", "program", "other", "entries", "grown", "counting", "said"}
+    return {
+        "runs",
+        "only",
+        "program",
+        "other",
+        "entries",
+        "grown",
+        "counting",
+        "said",
+        "drops",
+        "sends_back",
+    }
 
 
 def source(name: str) -> str:
@@ -135,4 +146,23 @@ def test_a_probe_and_its_arguments(cli: Cli, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in out.splitlines()]
     said = {row["key"]: row["value"] for row in rows if row["map"] == "said"}
     assert [said[key] for key in range(6)] == [1, 3, 77, 7, 5, (1 << 64) - 5]
+    assert_nothing_is_left(cli)
+
+
+def test_a_function_of_another_object(cli: Cli) -> None:
+    cli("load", source("freplace"), "--name", "dispatcher")
+    extend = [f"--extend={name}=dispatcher/program:verdict" for name in ("drops", "sends_back")]
+    load = ("load", source("freplace"), "-D", "EXTENSION", "--name", "slots", *extend)
+    said = cli.refused(2, *load[:-2], "--extend=drops=dispatcher", extend[1])
+    assert "OBJECT/PROGRAM:FUNCTION" in said
+    done = cli.try_(*load)
+    if "freplace (program extensions)" in done.stderr:
+        cli("unload", "dispatcher")
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    cli("attach", "slots/drops", "freplace:dispatcher/program,function=verdict")
+    (row,) = [each for each in cli.json("link", "list") if each.get("object") == "slots"]
+    assert row["point"] == "freplace:dispatcher/program,function=verdict"
+    cli("unload", "slots")
+    cli("unload", "dispatcher")
     assert_nothing_is_left(cli)

@@ -58,6 +58,7 @@ class SettingTexts:
     reuse: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    extends: tuple[str, ...] = ()
     log_level: int = 0
 
 
@@ -106,8 +107,8 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--set, --map-size, --reuse, --program, --no-program and --log-level; the command gets
-    them as `settings`."""
+    """--set, --map-size, --reuse, --extend, --program, --no-program and --log-level; the
+    command gets them as `settings`."""
     function = collected(function, "settings", SettingTexts)
     for option in (
         click.option(
@@ -125,6 +126,13 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--no-program", "skip", multiple=True, metavar="NAME", help="Leave a program out."
+        ),
+        click.option(
+            "--extend",
+            "extends",
+            multiple=True,
+            metavar="NAME=OBJECT/PROGRAM:FUNCTION",
+            help="Function of a loaded program that a freplace program is to replace.",
         ),
         click.option(
             "--reuse",
@@ -276,6 +284,7 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
         record_types=record_types,
         skip=skip,
         also=texts.also,
+        extends=pairs(texts.extends, "--extend"),
         log_level=texts.log_level,
     )
 
