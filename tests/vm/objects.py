@@ -18,7 +18,13 @@ from bpfctl.config import cache_dir
 from bpfctl.package import load_package
 
 from tests.clang import CLANG
-from tests.kernel import clang, loaded_package, test_attach_uprobe, test_attach_uprobe_multi
+from tests.kernel import (
+    clang,
+    loaded_package,
+    test_attach_uprobe,
+    test_attach_uprobe_multi,
+    usdt_library,
+)
 
 PACKAGES = (("ddos", None), ("ddos", "v2"), ("tcplife", None))
 """Packages of bpf/ with their variants."""
@@ -26,6 +32,7 @@ PACKAGES = (("ddos", None), ("ddos", "v2"), ("tcplife", None))
 LIBRARIES = {
     "libhk.so.1": test_attach_uprobe.SOURCE,
     "libum.so": test_attach_uprobe_multi.SOURCE,
+    "libus.so": usdt_library.SOURCE,
 }
 """Shared libraries whose functions are probed, in C."""
 

@@ -18,7 +18,7 @@ FOLDER = "/data/overlay"
 QUICK = ("attach_", "ring", "spec", "package_")
 """Of the tests that a board can run, those that need no daemon of their own."""
 
-_MODULES = "veth dummy tun sch_ingress cls_bpf act_bpf"
+_MODULES = "veth dummy tun sch_ingress cls_bpf act_bpf nf_defrag_ipv4 nf_defrag_ipv6"
 """Kernel modules that the tests need; boards load none by themselves."""
 
 _RUN = """
