@@ -84,7 +84,9 @@ def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loa
             failed = rejection.failed_program(lines)
             text = logs[failed].text() if failed in logs else ""
             maps = _definitions(handle)
-            raise rejection.explain(-result, lines, failed, text, _types(handle), maps)
+            sent = bool(options.kernel_btf)
+            types = _types(handle)
+            raise rejection.explain(-result, lines, failed, text, types, maps, kernel_btf=sent)
         loaded = _collect(handle, options, pins)
         loaded.warnings = [line.removeprefix("libbpf: ") for line in lines]
         if options.log_level:

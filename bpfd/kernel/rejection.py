@@ -107,8 +107,13 @@ def explain(
     log: str,
     types: dict[str, tuple[int, str]],
     maps: dict[str, MapDefinition] | None = None,
+    *,
+    kernel_btf: bool = False,
 ) -> BpfdError:
-    """bpf_object__load() failed with `error` after it had said `lines`."""
+    """bpf_object__load() failed with `error` after it had said `lines`.
+
+    `kernel_btf`: BTF of the kernel was sent along.
+    """
     said = "\n".join(lines)
     if found := _REPLACES.search(said):
         return InvalidArgument(
@@ -140,7 +145,7 @@ def explain(
             "offer; declare it __weak and look whether it is there, or leave out what uses it",
         )
     if "valid kernel BTF" in said:
-        return _without_kernel_btf(types)
+        return _without_kernel_btf(types, kernel_btf)
     text = _tail(line for line in lines if not line.startswith(_FAILED_OBJECT))
     if error == errno.EPERM:
         return PermissionMissing("CAP_BPF or CAP_SYS_ADMIN", action=f"loading ({text})")
@@ -149,7 +154,7 @@ def explain(
     return KernelError(f"loading the object ({text})", error)
 
 
-def _without_kernel_btf(types: dict[str, tuple[int, str]]) -> NotSupported:
+def _without_kernel_btf(types: dict[str, tuple[int, str]], sent: bool) -> NotSupported:
     """libbpf wants BTF of a kernel that has none."""
     for name, (kind, section) in types.items():
         if kind in _BY_BTF:
@@ -161,6 +166,12 @@ def _without_kernel_btf(types: dict[str, tuple[int, str]]) -> NotSupported:
                 "(CONFIG_DEBUG_INFO_BTF); hook a kprobe, a tracepoint or a raw tracepoint "
                 f"instead, {_leave_out(name)}",
             )
+    if sent:
+        return NotSupported(
+            "kernel symbols and kernel functions with a type (extern ... __ksym)",
+            needs="a kernel with CONFIG_DEBUG_INFO_BTF; of a variable the address alone is to "
+            "be had: `extern const void NAME __ksym;`",
+        )
     return NotSupported(
         "CO-RE relocations without kernel BTF",
         needs="a kernel with CONFIG_DEBUG_INFO_BTF, or BTF of this kernel sent along "

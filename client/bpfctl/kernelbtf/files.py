@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from bpfctl.compiler import cache
 from bpfctl.progress import Progress, silent
 
 from . import elf, image
@@ -60,7 +62,8 @@ def from_package(path: Path, progress: Progress = silent) -> Found:
 
     Where there are several, those with BTF or DWARF go first.
     """
-    with tempfile.TemporaryDirectory(prefix="bpfctl-kernel-") as place:
+    # A vmlinux with debug information has some 300 MB, too much for /tmp in memory.
+    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=cache.folder()) as place:
         kernels = unpack(path, Path(place), progress)
         kernels.sort(key=lambda file: file.stat().st_size, reverse=True)
         failed: KernelBtfError | None = None
@@ -79,6 +82,11 @@ def from_package(path: Path, progress: Progress = silent) -> Found:
 
 def unpack(package: Path, place: Path, progress: Progress = silent) -> list[Path]:
     """The files of a Debian package that may be kernels, and nothing else of it."""
+    if shutil.which("dpkg-deb") is None:
+        raise KernelBtfError(
+            f"{package.name} is unpacked with dpkg-deb, and there is none",
+            "install dpkg, or unpack it elsewhere and give the kernel in it",
+        )
     found: list[Path] = []
     with subprocess.Popen(
         ["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -81,6 +81,11 @@ def test_no_kernel_btf() -> None:
     assert isinstance(error, NotSupported)
     assert "BTF" in error.feature
     assert "sent along" in error.needs
+    error = rejection.explain(
+        errno.ESRCH, lines, "", "", {"count": (6, "xdp")}, kernel_btf=True
+    )
+    assert isinstance(error, NotSupported)
+    assert "__ksym" in error.feature
 
 
 def test_no_kernel_btf_for_a_program_that_the_kernel_attaches_by_it() -> None:
