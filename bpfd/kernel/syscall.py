@@ -261,10 +261,11 @@ def prog_test_run(
 ) -> tuple[int, int, bytes, bytes]:
     """BPF_PROG_TEST_RUN: (return value, mean ns, packet out, context out).
 
-    `context_back`: ask for the changed context; syscall programs write into `context`
-    itself, and they, raw tracepoints and tracing programs answer EINVAL to the wish.
+    `context_back`: ask for the changed context. Syscall programs, raw tracepoints and tracing
+    programs answer EINVAL to the wish; syscall programs write into what they were given.
     """
     data_out = ctypes.create_string_buffer(max(data_out_size, 1))
+    context_in = ctypes.create_string_buffer(context, max(len(context), 1))
     context_out = ctypes.create_string_buffer(max(len(context), 1))
     attr = attr_of.TestRun(
         prog_fd=fd, repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size
@@ -274,11 +275,13 @@ def prog_test_run(
     if data_out_size:
         attr.data_out, attr.data_size_out = _address(data_out), data_out_size
     if context:
-        attr.ctx_in, attr.ctx_size_in = _address(context), len(context)
+        attr.ctx_in, attr.ctx_size_in = _address(context_in), len(context)
         if context_back:
             attr.ctx_out, attr.ctx_size_out = _address(context_out), len(context)
     bpf(Cmd.PROG_TEST_RUN, attr)
     packet = data_out.raw[: min(attr.data_size_out, data_out_size)]
+    if not context_back:
+        return attr.retval, attr.duration, packet, context_in.raw[: len(context)]
     return attr.retval, attr.duration, packet, context_out.raw[: attr.ctx_size_out]
 
 
