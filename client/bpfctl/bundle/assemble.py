@@ -65,7 +65,7 @@ def assemble(
         with zipfile.ZipFile(each.path) as wheel:
             wheel.extractall(site)
     progress("modules", 0, 0)
-    modules = _modules(inputs, native, site, work / "compiled")
+    modules = _modules(inputs, native, site, work)
     _add_programs(bundle)
     _add_modules(bundle, modules)
     _add_libraries(bundle, [module.file for module in modules if module.is_native])
@@ -82,15 +82,20 @@ def assemble(
     return bundle.contents
 
 
-def _modules(inputs: Inputs, native: Python, site: Path, output: Path) -> list[Module]:
+def _modules(inputs: Inputs, native: Python, site: Path, work: Path) -> list[Module]:
     library = inputs.tree / "usr" / "lib" / f"python{inputs.recipe.python}"
-    own = inputs.daemon.folder
+    # Alone in a folder: where it is installed, this machine's own gRPC stands beside it.
+    own = work / "daemon" / inputs.daemon.folder.name
+    own.parent.mkdir()
+    own.symlink_to(inputs.daemon.folder)
     places = [
         Place("bpfd", own.parent),
         Place("wheels", site),
         Place("python", library, later=False, extensions=library / "lib-dynload"),
     ]
-    return compile_modules(native, places, [("bpfd", own.name)], inputs.recipe, output)
+    return compile_modules(
+        native, places, [("bpfd", own.name)], inputs.recipe, work / "compiled"
+    )
 
 
 def _add_programs(bundle: _Bundle) -> None:
