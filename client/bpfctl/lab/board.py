@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 READY_SECONDS = 120.0
 """How long a board may take to answer; a quiet machine needs 3 to 7 s."""
 
-_LOGIN_SECONDS = 20.0
+_LOGIN_SECONDS = 60.0
 """How long the SSH server may take to let somebody in once it listens."""
+
+_SHELL_SECONDS = 30.0
+"""For a connection over SSH, whose keys are computed by a translated CPU."""
 
 _ADB_SECONDS = 2.0
 
@@ -111,7 +114,7 @@ class Board:
         """A shell over SSH, connected at the first use; `forget_shell` drops it."""
         from bpfctl.bootstrap.shell import open_shell
 
-        return open_shell(self.name, self.ssh)
+        return open_shell(self.name, self.ssh, _SHELL_SECONDS)
 
     def forget_shell(self) -> None:
         """Close the connection of `run`, which a reset or a lost network broke."""
