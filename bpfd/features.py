@@ -217,6 +217,15 @@ _OTHERS = (
         "uprobe multi link", "BPF_LINK_CREATE on a folder: EBADF",
         probe.uprobe_multi_link, "6.6", "CONFIG_UPROBES",
     ),
+    Probe(
+        "uprobe session link", "BPF_LINK_CREATE on a folder: EBADF",
+        functools.partial(probe.uprobe_multi_link, AttachType.TRACE_UPROBE_SESSION),
+        "6.13", "CONFIG_UPROBES",
+    ),
+    Probe(
+        "netkit link", "BPF_PROG_QUERY of the loopback, which is none: ENXIO", probe.netkit,
+        "6.7", "CONFIG_NETKIT",
+    ),
     Probe("tp_btf", "BPF_PROG_LOAD for sched_switch", probe.tp_btf, "5.5", _BTF_NEEDS),
     Probe("iterator", "BPF_PROG_LOAD for tasks", probe.iterator, "5.8", _BTF_NEEDS),
     Probe(
@@ -239,6 +248,10 @@ _OTHERS = (
     ),
     Probe(
         "struct_ops", "a struct_ops in the kernel's BTF", probe.struct_ops, "5.6", _BTF_NEEDS,
+    ),
+    Probe(
+        "struct_ops link", "BPF_MAP_CREATE with BPF_F_LINK, of no type: ENOTSUPP",
+        probe.struct_ops_link, "6.4", "trampolines of this architecture",
     ),
     Probe(
         "kprobe", "the perf event source kprobe",

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
+from bpfd.attach.adopt import told_point
 from bpfd.kernel import holders, host, libbpf, program_dump, syscall
 from bpfd.kernel.constants import Cmd, LinkType, name_of
 from bpfd.kernel.info import ProgInfo, fdinfo, link_info, prog_info, prog_map_ids
@@ -157,6 +158,9 @@ def links(registry: Registry) -> list[links_pb2.KernelLink]:
                 link=ours.get(info.id, ""),
                 pinned_paths=pins.get(info.id, []),
             )
+            point = told_point(info)
+            if point.WhichOneof("point") is not None:
+                message.point.CopyFrom(point)
             message.holders.extend(
                 common_pb2.Holder(pid=each.pid, comm=each.comm)
                 for each in processes.get(info.id, [])

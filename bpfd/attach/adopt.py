@@ -165,6 +165,12 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
     return point
 
 
+def told_point(info: LinkInfo) -> attach_pb2.AttachPoint:
+    """`point_of` without anything searched, for any link of the kernel."""
+    ambiguous = info.type in (LinkType.RAW_TRACEPOINT, LinkType.TRACING)
+    return point_of(info, _program_type(info.prog_id) if ambiguous else 0)
+
+
 def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
     """The attach point that a link's information amounts to; empty when it says nothing.
 

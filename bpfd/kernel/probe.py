@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 
 from bpfd.kernel import perf_event, syscall
+from bpfd.kernel import struct_ops as struct_ops_maps
 from bpfd.kernel.constants import AttachType, Cmd, MapType, ProgType
 from bpfd.kernel.libbpf import vmlinux_type_id
 from bpfd.kernel.netns import CLONE_NEWNET
@@ -262,13 +263,13 @@ def netfilter_link() -> None:
     _elsewhere(lambda: link(ProgType.NETFILTER, attach_type, 0, (family_and_hook, priority)))
 
 
-def uprobe_multi_link() -> None:
+def uprobe_multi_link(attach_type: int = AttachType.TRACE_UPROBE_MULTI) -> None:
     """A folder is no file to put probes in: kernels that know the link say EBADF."""
     path, offsets = ctypes.create_string_buffer(b"/"), ctypes.c_uint64(0)
     words = (ctypes.addressof(path), ctypes.addressof(offsets), 0, 0)
     count = int.from_bytes(struct.pack("=II", 1, 0), sys.byteorder)
     try:
-        link(ProgType.KPROBE, AttachType.TRACE_UPROBE_MULTI, 0, (*words, count))
+        link(ProgType.KPROBE, attach_type, 0, (*words, count))
     except OSError as error:
         if error.errno != 9:
             raise
@@ -284,6 +285,21 @@ def kprobe_multi_link() -> None:
         link(ProgType.KPROBE, AttachType.TRACE_KPROBE_MULTI, 0, words)
     except OSError as error:
         if error.errno not in (2, 3):
+            raise
+
+
+def struct_ops_link() -> None:
+    """Kernels that know links of struct_ops look which struct it is before they refuse."""
+    if not struct_ops_maps.has_links():
+        raise OSError(22, os.strerror(22))
+
+
+def netkit() -> None:
+    """Kernels with netkit say that the loopback is none, others know no such hook."""
+    try:
+        syscall.prog_query(_LOOPBACK, AttachType.NETKIT_PRIMARY)
+    except OSError as error:
+        if error.errno != 6:
             raise
 
 

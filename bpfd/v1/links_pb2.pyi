@@ -297,6 +297,7 @@ class KernelLink(_message.Message):
     HOLDERS_FIELD_NUMBER: _builtins.int
     PINNED_PATHS_FIELD_NUMBER: _builtins.int
     MAP_ID_FIELD_NUMBER: _builtins.int
+    POINT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     type: _builtins.int
     """Kernel's enum bpf_link_type."""
@@ -324,6 +325,10 @@ class KernelLink(_message.Message):
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Holder]: ...
     @_builtins.property
     def pinned_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def point(self) -> _attach_pb2.AttachPoint:
+        """Where it is attached, as far as the kernel tells; unset: it does not."""
+
     def __init__(
         self,
         *,
@@ -343,10 +348,11 @@ class KernelLink(_message.Message):
         holders: _abc.Iterable[_common_pb2.Holder] | None = ...,
         pinned_paths: _abc.Iterable[_builtins.str] | None = ...,
         map_id: _builtins.int = ...,
+        point: _attach_pb2.AttachPoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "holders", b"holders", "id", b"id", "ifindex", b"ifindex", "link", b"link", "map_id", b"map_id", "netns_inode", b"netns_inode", "offset", b"offset", "pinned_paths", b"pinned_paths", "program_id", b"program_id", "target_btf_id", b"target_btf_id", "target_name", b"target_name", "target_obj_id", b"target_obj_id", "type", b"type", "type_name", b"type_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "holders", b"holders", "id", b"id", "ifindex", b"ifindex", "link", b"link", "map_id", b"map_id", "netns_inode", b"netns_inode", "offset", b"offset", "pinned_paths", b"pinned_paths", "point", b"point", "program_id", b"program_id", "target_btf_id", b"target_btf_id", "target_name", b"target_name", "target_obj_id", b"target_obj_id", "type", b"type", "type_name", b"type_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attach_type: _TypeAlias = _typing.Literal["attach_type"]  # noqa: Y015
     _WhichOneofArgType__attach_type: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type"]  # noqa: Y015

@@ -179,6 +179,8 @@ def map_row(entry: common_pb2.KernelMap) -> Row:
 
 def link_row(link: links_pb2.KernelLink) -> Row:
     """A kernel link; what is not known or does not apply is left out, as bpftool does."""
+    from bpfctl.attachpoint import describe
+
     row: Row = {
         "id": link.id,
         "type": link.type_name or link.type,
@@ -205,6 +207,8 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         if link.offset:
             row["offset"] = link.offset
     row |= _owners(link.pinned_paths, link.holders)
+    if link.HasField("point"):
+        row["point"] = describe(link.point)
     if link.link:
         row["link"] = link.link
     return row

@@ -63,3 +63,11 @@ def test_own_link_row_says_where() -> None:
         attach_pb2.AttachPoint(xdp=attach_pb2.Xdp(interface=common_pb2.Interface(name="eth0")))
     )
     assert listing.own_link_row(link)["point"] == "xdp:eth0"
+
+
+def test_link_row_of_others_says_where_as_far_as_the_kernel_tells() -> None:
+    link = links_pb2.KernelLink(id=1, type=10, type_name="netfilter", program_id=2)
+    assert "point" not in listing.link_row(link)
+    link.point.netfilter.protocol_family, link.point.netfilter.hook = 2, 1
+    link.point.netfilter.priority = -5
+    assert listing.link_row(link)["point"] == "netfilter,ipv4,local_in,priority=-5"
