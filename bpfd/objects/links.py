@@ -313,17 +313,19 @@ class Links:
             self._journal.remove(name)
 
     def read(self, request: links_pb2.ReadLinkRequest) -> Iterator[bytes]:
-        """What an iterator writes, in pieces. Raises before the first piece, and in between."""
+        """What an iterator writes, in pieces; opened with the first one, which may raise."""
+        yield from iterator.pieces(self._opened_iterator(request), request.max_bytes)
+
+    def _opened_iterator(self, request: links_pb2.ReadLinkRequest) -> int:
         match request.WhichOneof("link"):
             case "name":
                 link = self._registry.link(request.name)
                 with link.lock:
-                    stream = iterator.opened(link.attachment.fds, link.name)
+                    return iterator.opened(link.attachment.fds, link.name)
             case "link_id":
-                stream = iterator.opened_by_id(request.link_id)
+                return iterator.opened_by_id(request.link_id)
             case _:
                 raise InvalidArgument("link", "say which: a name or a kernel id")
-        return iterator.pieces(stream, request.max_bytes)
 
     def list(self) -> list[objects_pb2.Link]:
         """Every link of this daemon, in the order of attaching."""
