@@ -14,6 +14,9 @@ import threading
 
 from tests.unit.bpfctl.adb.fake_adbd import FakeAdbd, Packet, receive, send, word
 
+_OLD_BYTES = 4096
+"""MAX_PAYLOAD of adb.h before Android 6; a larger packet ended the connection."""
+
 
 class Gate(FakeAdbd):
     """Passes packets on to the adbd at `address`, once it has let somebody in."""
@@ -22,7 +25,7 @@ class Gate(FakeAdbd):
         super().__init__(host=host)
         self.address = address
         self.old = False
-        """Whether the device is of before Android 7: its shell has no version 2."""
+        """Whether the device is of Android 5: no version 2 of the shell, small packets."""
 
     def sees(self, data: bytes) -> bool:
         """Data of a packet to the device; False: the connection breaks."""
@@ -37,7 +40,7 @@ class Gate(FakeAdbd):
             with contextlib.suppress(OSError, struct.error):
                 while True:
                     packet = receive(connection)
-                    if not self.sees(packet[3]):
+                    if not self.sees(packet[3]) or (self.old and len(packet[3]) > _OLD_BYTES):
                         break
                     opens = packet[0] == word(b"OPEN")
                     if self.old and opens and packet[3].startswith(b"shell,v2"):
@@ -53,6 +56,7 @@ class Gate(FakeAdbd):
                 kind, first, second, data = receive(behind)
                 if self.old and kind == word(b"CNXN"):
                     data = re.sub(rb"features=[^;\0]*", b"features=cmd", data)
+                    second = _OLD_BYTES
                 _pass(connection, (kind, first, second, data))
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

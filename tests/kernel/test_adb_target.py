@@ -26,6 +26,10 @@ from tests.kernel.adb_support import Bench, bench
 from tests.kernel.command_line import CommandLine, finish
 
 PORT = 5601
+
+pytestmark = pytest.mark.skipif(
+    os.uname().machine != "x86_64", reason="runs the adbd of Debian for amd64"
+)
 HOME = "/data/local/tmp/bpfd"
 REPOSITORY = Path(__file__).parents[2]
 
@@ -176,6 +180,17 @@ def test_an_upload_is_continued(device: Phone, built: Path) -> None:
         assert "has been started" in up.out, up.out
         assert len(gate.connections) > 1
         assert gate.passed < 1.5 * built.stat().st_size
+        device.line.run("target", "purge", "phone").ok()
+    assert device.listing() == before
+
+
+def test_device_of_android_5(device: Phone, built: Path) -> None:
+    before = device.listing()
+    with Gate(device.bench.here, (device.bench.there, PORT)) as gate:
+        gate.old = True
+        device.line.run("target", "add", "phone", "--replace", "--adb", gate.serial).ok()
+        device.line.run("target", "up", "phone", "--bundle", built).ok()
+        assert device.line.run("-t", "phone", "object", "list").ok() == ""
         device.line.run("target", "purge", "phone").ok()
     assert device.listing() == before
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import shlex
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -45,17 +44,18 @@ def run(device: Device, command: str, stdin: Iterator[bytes], timeout: float) ->
     Raises AdbError, OSError.
     """
     mark = secrets.token_hex(8)
-    folder = _folder(device, timeout)
-    given, errors = f"{folder}/.bpfctl-{mark}.in", f"{folder}/.bpfctl-{mark}.err"
+    start = f"{_folder(device, timeout)}/.bpfctl-{mark}"
+    # Before Android 6 what is asked for has to fit in 4096 bytes.
+    _put(device, f"{start}.sh", iter([command.encode()]), timeout)
     source = "/dev/null"
     first = next(stdin, b"")
     if first:
-        source = given
-        _put(device, given, first, stdin, timeout)
+        source = f"{start}.in"
+        _put(device, source, itertools.chain([first], stdin), timeout)
     output = read_all(
         device,
-        f"sh -c {shlex.quote(command)} <{source} 2>{errors}; "
-        f"printf '\\n{mark} %s\\n' $?; cat {errors}; rm -f {errors} {given}",
+        f"sh {start}.sh <{source} 2>{start}.err; printf '\\n{mark} %s\\n' $?; "
+        f"cat {start}.err; rm -f {start}.*",
         timeout,
     )
     stdout, found, rest = output.partition(f"\n{mark} ".encode())
@@ -83,9 +83,7 @@ def _folder(device: Device, timeout: float) -> str:
     return read_all(device, ask, timeout).decode(errors="replace").strip() or "."
 
 
-def _put(
-    device: Device, path: str, first: bytes, rest: Iterable[bytes], timeout: float
-) -> None:
+def _put(device: Device, path: str, blocks: Iterable[bytes], timeout: float) -> None:
     """Write a file by the service "sync:", that every adbd has."""
     stream = device.open("sync:", timeout)
     try:
@@ -93,7 +91,7 @@ def _put(
         # 0o100600: a regular file for its owner alone.
         name = f"{path},{0o100600}".encode()
         stream.sendall(struct.pack("<4sI", b"SEND", len(name)) + name)
-        for block in itertools.chain([first], rest):
+        for block in blocks:
             for start in range(0, len(block), _PIECE):
                 piece = block[start : start + _PIECE]
                 stream.sendall(struct.pack("<4sI", b"DATA", len(piece)) + piece)
