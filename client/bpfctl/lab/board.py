@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bpfctl.config import AdbTarget, SshTarget, TargetConfig, changing_targets, load_targets
 from bpfctl.errors import TargetUnreachable
+from bpfctl.progress import Progress, silent
 
 from . import boot, monitor, state
 from .errors import LabError
@@ -138,12 +139,17 @@ class Board:
         if wait:
             self.wait_ready(timeout, offset)
 
-    def wait_ready(self, timeout: float = READY_SECONDS, offset: int = 0) -> float:
+    def wait_ready(
+        self,
+        timeout: float = READY_SECONDS,
+        offset: int = 0,
+        progress: Progress = silent,
+    ) -> float:
         """Wait until SSH answers; gives the seconds that its kernel had been up then.
 
         `offset`: bytes of the console to be passed over, those of an earlier start.
         """
-        seconds = boot.wait_ready(self._place, self.running.process, timeout, offset)
+        seconds = boot.wait_ready(self._place, self.running.process, timeout, offset, progress)
         until = time.monotonic() + _LOGIN_SECONDS
         while True:
             try:

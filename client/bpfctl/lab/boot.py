@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bpfctl.config import cache_dir
+from bpfctl.progress import Progress, silent
 
 from . import monitor
 from .errors import LabError
@@ -100,7 +101,13 @@ def _start(recipe: Recipe, hardware: Hardware, files: Files) -> tuple[Process, H
     raise LabError(f"QEMU does not start: {said[-1] if said else 'it says nothing'}")
 
 
-def wait_ready(place: Place, process: Process, timeout: float, offset: int = 0) -> float:
+def wait_ready(
+    place: Place,
+    process: Process,
+    timeout: float,
+    offset: int = 0,
+    progress: Progress = silent,
+) -> float:
     """Wait for the board's word on its console that its servers listen.
 
     `offset`: bytes of the console that are of an earlier start. Gives the seconds that the
@@ -108,6 +115,7 @@ def wait_ready(place: Place, process: Process, timeout: float, offset: int = 0) 
     """
     until = time.monotonic() + timeout
     while True:
+        progress(f"boot {place.name}", 0, 0)
         said = console(place)[offset:]
         ready = _READY.search(said)
         if ready:

@@ -14,7 +14,7 @@ from bpfctl.progress import Progress, silent
 from . import boot, image, recipe, state
 from .board import READY_SECONDS, Board, check_target
 from .errors import LabError
-from .keys import Keys, keys
+from .keys import keys
 from .qemu import Hardware
 from .wire import in_use
 
@@ -88,8 +88,7 @@ def up(
         else:
             boot.check_program(made)
             built = image.build(made, wishes.look, refresh=refresh, progress=progress)
-            progress(f"boot {name}", 0, 0)
-            found = _boot(made, wishes, name, place, built, keys(), timeout)
+            found = _boot(made, wishes, name, place, built, timeout, progress)
     try:
         return _as_target(found, register, daemon, progress)
     except BaseException:
@@ -174,9 +173,10 @@ def _boot(
     name: str,
     place: state.Place,
     built: image.Image,
-    own: Keys,
     timeout: float,
+    progress: Progress,
 ) -> Board:
+    own = keys()
     other = _other(wishes.join) if wishes.join else place
     place.make()
     hardware = Hardware(
@@ -214,7 +214,7 @@ def _boot(
         )
         place.write(running)
         found = Board(running)
-        found.wait_ready(timeout)
+        found.wait_ready(timeout, progress=progress)
     except BaseException:
         boot.stop(place)
         raise

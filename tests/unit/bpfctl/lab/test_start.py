@@ -17,6 +17,7 @@ from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.lab import boot, image, listing, start, state, work
 from bpfctl.lab.board import Board
 from bpfctl.lab.qemu import Hardware
+from bpfctl.progress import Progress
 
 from tests.unit.bpfctl.adb.fake_server import FakeServer
 
@@ -67,8 +68,9 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Ha
         process.wait()
 
 
-def _console_only(board: Board, timeout: float) -> float:
-    return boot.wait_ready(state.place(board.name), board.running.process, timeout)
+def _console_only(board: Board, timeout: float, *, progress: Progress) -> float:
+    place = state.place(board.name)
+    return boot.wait_ready(place, board.running.process, timeout, progress=progress)
 
 
 def up(recipe: str = "arm64-6.12", /, **wishes: Any) -> Board:
@@ -90,6 +92,12 @@ def test_a_board_is_a_target_while_it_runs(started: list[Hardware]) -> None:
     assert not board.alive
     assert lab.boards() == []
     assert not state.place("arm64-6.12").folder.exists()
+
+
+def test_a_start_tells_that_it_goes_on() -> None:
+    told: list[tuple[str, int, int]] = []
+    with lab.up("arm64-6.12", daemon=False, progress=lambda *words: told.append(words)):
+        assert set(told) == {("boot arm64-6.12", 0, 0)}
 
 
 def test_over_adb_where_it_has_adbd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -169,7 +177,7 @@ def test_down_by_name() -> None:
 def test_a_board_that_does_not_come_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[state.Running] = []
 
-    def never(board: Board, timeout: float) -> float:
+    def never(board: Board, timeout: float, *, progress: Progress) -> float:
         found.append(board.running)
         raise lab.LabError("not up")
 
