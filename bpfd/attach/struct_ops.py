@@ -15,6 +15,7 @@ from typing import Any
 from bpfd import errors
 from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program, hook
 from bpfd.attach.failure import refused
+from bpfd.attach.journaled import JournaledAttachment
 from bpfd.attach.reference import opened_map
 from bpfd.kernel import struct_ops, syscall
 from bpfd.kernel.constants import BPF_F_LINK, AttachType, Cmd, MapType, ProgType
@@ -138,7 +139,10 @@ class StructOpsJournal:
     def adopt(self, hook: Hook) -> Attachment | None:
         """The registered map of an earlier daemon; None when it is gone."""
         fd = self.opened()
-        return None if fd is None else RegisteredMap(hook, fd, self)
+        if fd is None:
+            return None
+        os.close(fd)
+        return RegisteredMap(hook, MAP, self)
 
     def undo(self) -> None:
         """Takes the map back; nothing there is no error."""
@@ -151,28 +155,11 @@ class StructOpsJournal:
             os.close(fd)
 
 
-class RegisteredMap(Attachment):
-    """A map that registered itself when it was filled: no links, a journal instead."""
+class RegisteredMap(JournaledAttachment[StructOpsJournal]):
+    """A map that registered itself when it was filled."""
 
-    def __init__(self, hook: Hook, fd: int, journal: StructOpsJournal) -> None:
-        super().__init__(hook, [], MAP, pinnable=False, journal=journal)
-        self._fd: int | None = fd
-
-    def close(self) -> None:
-        """Takes the map back. Raises KernelError or PermissionMissing; then it stays."""
-        if self._fd is not None:
-            _unregister(self._fd)
-        self.release()
-
-    def release(self) -> None:
-        """Leaves the map registered."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
+    def replace(self, program: Program) -> None:
         """Raises NotSupported: two of one name cannot be registered."""
-        self.hook.check(program)
         raise errors.NotSupported(
             "exchanging a struct_ops", since="6.4", needs="detach it and attach the new one"
         )
@@ -203,7 +190,7 @@ def _register(fd: int, info: MapInfo, journal: StructOpsJournal) -> Attachment:
         if error.errno == errno.EBUSY:
             raise errors.NotSupported("registering it again", "6.4", _AGAIN) from None
         raise _refused(error, info) from None
-    return RegisteredMap(HOOK, os.dup(fd), journal)
+    return RegisteredMap(HOOK, MAP, journal)
 
 
 def _refused(error: OSError, info: MapInfo) -> errors.BpfdError:
