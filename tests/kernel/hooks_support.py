@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from bpfd import errors
 from bpfd.attach.attachment import Program
+from bpfd.features import PROBES
 from bpfd.kernel import cgroup, elf_object, info, netns, syscall
 from bpfd.kernel.constants import Cmd
-from bpfd.kernel.load_options import Loaded, LoadOptions
+from bpfd.kernel.load_options import Constant, Loaded, LoadOptions, ProgramSetting
 from bpfd.v1 import attach_pb2, common_pb2
 from tests.clang import CLANG
 from tests.kernel import clang
@@ -56,6 +59,28 @@ def compiled() -> bytes:
     return clang.compiled("hooks")
 
 
+@functools.cache
+def what_fits() -> LoadOptions:
+    """How the programs are loaded into this kernel: without what it does not have."""
+    try:
+        PROBES["tp_btf"].run()
+        left_out = {}
+    except OSError:
+        left_out = {name: ProgramSetting(load=False) for name in BY_KERNEL_TYPES}
+    for cookies in ((), (Constant(".rodata", 0, bytes(4)),)):
+        options = LoadOptions(programs=left_out, constants=cookies)
+        try:
+            elf_object.load("hooks", compiled(), options).close()
+        except errors.VerifierRejected:
+            continue
+        break
+    return options
+
+
+BY_KERNEL_TYPES = ("tp_btf", "tp_btf_other", "tp_btf_exit")
+"""Programs that only kernels with BTF can attach."""
+
+
 class Programs:
     """The programs in the kernel, and their counters."""
 
@@ -66,6 +91,8 @@ class Programs:
         )
 
     def __getitem__(self, name: str) -> Program:
+        if name in BY_KERNEL_TYPES and name not in self._loaded.programs:
+            pytest.skip("this kernel has no tp_btf: it was built without BTF")
         found = self._loaded.programs[name]
         return Program(found.fd, found.id, name, found.type, found.expected_attach_type)
 
@@ -122,9 +149,9 @@ def open_fds() -> int:
 @contextmanager
 def programs() -> Iterator[Programs]:
     """The programs, loaded; fails when a link or a file of this process is left."""
-    elf = compiled()
+    elf, options = compiled(), what_fits()
     before = open_fds()
-    loaded = elf_object.load("hooks", elf, LoadOptions())
+    loaded = elf_object.load("hooks", elf, options)
     found = Programs(loaded)
     try:
         yield found

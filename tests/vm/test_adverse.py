@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards that lose their network or their power, and boards with too little of something."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from bpfctl import bootstrap, lab
+from bpfctl.bootstrap.errors import BootstrapFailed
+from bpfctl.config import AdbTarget, SshTarget
+from bpfctl.errors import BpfctlError, TargetUnreachable
+from bpfctl.target import Target
+
+from tests.kernel.cli_support import Cli
+from tests.vm.command_line import BoardCli
+from tests.vm.ready import ReadyBoard, put_daemon, switch_on, switched_on
+from tests.vm.ticks import NAME, PER_SECOND, ticking, times
+
+GONE_SECONDS = 60
+"""Longest time until a client says that its board is gone."""
+
+FORGOTTEN_SECONDS = 200
+"""Longest time until a daemon has noticed that a client is gone: two minutes of silence
+(docs/design/008-idle.md), and the session's grace."""
+
+
+def test_the_network_is_lost_in_the_middle_of_a_stream(board: ReadyBoard) -> None:
+    with board.target() as target:
+        session = target.session("adverse", grace=3)
+        with ticking(target, session) as stream:
+            ticks = times(stream)
+            assert len([next(ticks) for _ in range(PER_SECOND)]) == PER_SECOND
+            board.lab.set_link("eth0", False)
+            begin = time.monotonic()
+            with pytest.raises(TargetUnreachable) as caught:
+                list(ticks)
+            waited = time.monotonic() - begin
+    assert waited < GONE_SECONDS
+    assert caught.value.why
+    board.lab.forget_shell()
+    board.lab.set_link("eth0", True)
+    _is_gone(board, begin + FORGOTTEN_SECONDS)
+
+
+def _is_gone(board: ReadyBoard, until: float) -> None:
+    """Waits until the daemon has removed what belonged to a client that vanished."""
+    with board.target() as target:
+        while NAME in [each.name for each in target.objects()]:
+            assert time.monotonic() < until, "the session did not end"
+            time.sleep(1)
+        assert [link.name for link in target.links()] == []
+        assert NAME not in [each.name for each in target.programs()]
+
+
+def test_reset_during_an_upload(recipe: str, look: str, stage: Path) -> None:
+    with switched_on(recipe, look, memory=256) as board:
+        config = board.target
+        assert isinstance(config, SshTarget | AdbTarget)
+        fired = threading.Event()
+
+        def reset_halfway(what: str, done: int, total: int) -> None:
+            if total and done > total * 0.4 and "send" in what and not fired.is_set():
+                fired.set()
+                board.reset(wait=False)
+
+        # The upload is taken up again by itself when the board is back soon enough.
+        with contextlib.suppress(BpfctlError):
+            bootstrap.up(board.name, config, progress=reset_halfway)
+        assert fired.is_set(), "the board was not reset"
+        board.wait_ready()
+        up = put_daemon(board)
+        assert up.info.kernel_release == board.release
+        assert isinstance(up.config, SshTarget | AdbTarget)
+        left = board.run(f"ls -A {up.config.home}/bundles").text.split()
+        assert len(left) == 1, left
+
+
+def test_full_disk(recipe: str, look: str, stage: Path) -> None:
+    with switched_on(recipe, look, memory=256) as board:
+        config = board.target
+        assert isinstance(config, SshTarget | AdbTarget)
+        before = board.run("find /data").text
+        wanted = bootstrap.Wanted(home="/data/bpfd")
+        board.run("dd if=/dev/zero of=/data/fill bs=1M; df /data >&2")
+        with pytest.raises(BootstrapFailed, match=r"MiB|full") as caught:
+            bootstrap.up(board.name, config, wanted)
+        assert "/data/bpfd" in str(caught.value)
+        board.run("rm /data/fill")
+        assert board.run("find /data").text == before
+        assert bootstrap.up(board.name, config, wanted).started
+
+
+def test_a_disk_that_fills_up_below_a_daemon(board: ReadyBoard, bpfctl: Cli, look: str) -> None:
+    board.run(f"dd if=/dev/zero of={board.home}/fill bs=64k 2>/dev/null; true")
+    try:
+        done = bpfctl.try_("load", "bpf/ddos")
+        assert "Traceback" not in done.stderr
+        if done.returncode:
+            assert "full" in done.stderr or "No space" in done.stderr or "room" in done.stderr
+        bpfctl("target", "info")
+    finally:
+        board.run(f"rm {board.home}/fill")
+    if done.returncode == 0:
+        bpfctl("unload", "ddos")
+    bpfctl("load", "bpf/ddos")
+    bpfctl("unload", "ddos")
+
+
+@pytest.mark.parametrize("megabytes", [96, 128])
+def test_little_memory(
+    recipe: str,
+    look: str,
+    stage: Path,
+    megabytes: int,
+    facts: dict[str, object],
+    tmp_path: Path,
+) -> None:
+    """The daemon works, or what is lacking is said before anything is put there."""
+    noted = facts.setdefault("memory", {})
+    assert isinstance(noted, dict)
+    try:
+        found = switched_on(recipe, look, memory=megabytes)
+        board = found.__enter__()
+    except lab.LabError as error:
+        noted[f"{megabytes} MB"] = f"the kernel does not start: {error}"
+        pytest.skip(f"this kernel does not start with {megabytes} MB")
+    try:
+        outcome = _with_little_memory(board, tmp_path)
+    finally:
+        found.__exit__(None, None, None)
+    noted[f"{megabytes} MB"] = outcome
+
+
+def _with_little_memory(board: lab.Board, tmp_path: Path) -> str:
+    why = _refusal(board)
+    if why:
+        assert "MiB" in why
+        assert "bpfd" not in board.run("find /data /dev/shm /run /tmp -name '*bpfd*'").text
+        assert "Killed process" not in board.console
+        return f"refused: {why}"
+    bpfctl = BoardCli(Path(), tmp_path, board.name)
+    bpfctl("load", "bpf/ddos")
+    bpfctl("attach", "ddos/ddos", "xdp:lo,mode=generic")
+    bpfctl("unload", "ddos")
+    assert "Killed process" not in board.console
+    return "works"
+
+
+def _refusal(board: lab.Board) -> str:
+    """Why the daemon was not put on the board; empty: it was."""
+    try:
+        put_daemon(board)
+    except BootstrapFailed as error:
+        return str(error)
+    return ""
+
+
+def test_a_clock_in_1970(recipe: str, look: str, stage: Path, tmp_path: Path) -> None:
+    with switch_on(recipe, look, {}, rtc="1970-01-02") as board:
+        assert board.run("date -u +%Y").strip() in ("1970", "1970\n")
+        bpfctl = BoardCli(Path(), tmp_path, board.name)
+        assert bpfctl.json("target", "info")
+        bpfctl("load", "bpf/ddos")
+        (found,) = [each for each in bpfctl.json("object", "list") if each["name"] == "ddos"]
+        assert found
+        bpfctl("unload", "ddos")
+        with board.target() as target:
+            _streams(target)
+
+
+def _streams(target: Target) -> None:
+    session = target.session("1970")
+    with ticking(target, session) as stream:
+        seen = [when for _, when in zip(range(20), times(stream), strict=False)]
+    session.close()
+    assert seen == sorted(seen)
+    assert all(0 < when < 3600 * 10**9 for when in seen)
