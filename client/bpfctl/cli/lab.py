@@ -139,7 +139,9 @@ def down(names: tuple[str, ...], every: bool) -> None:
 
     if bool(names) == every:
         raise click.UsageError("name boards, or say --all")
-    for name in names or [board.name for board in lab.boards()]:
+    if every:
+        lab.down_all()
+    for name in names:
         lab.down(name)
 
 

@@ -13,7 +13,7 @@ from .board import READY_SECONDS, Board
 from .errors import LabError
 from .image import Look
 from .recipe import Recipe, recipes
-from .start import Wishes, board, boards, down, up
+from .start import Wishes, board, boards, down, down_all, up
 
 __all__ = [
     "READY_SECONDS",
@@ -25,6 +25,7 @@ __all__ = [
     "board",
     "boards",
     "down",
+    "down_all",
     "recipes",
     "up",
 ]

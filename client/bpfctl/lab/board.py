@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bpfctl.config import AdbTarget, SshTarget, TargetConfig, changing_targets, load_targets
+from bpfctl.config import AdbTarget, SshTarget, TargetConfig
 from bpfctl.errors import TargetUnreachable
 from bpfctl.progress import Progress, silent
 
-from . import boot, monitor, state
+from . import boot, monitor, state, targets
 from .errors import LabError
 from .keys import keys
 from .wire import Wire
@@ -172,13 +172,13 @@ class Board:
         wire = self.__dict__.pop("wire", None)
         if wire is not None:
             wire.close()
-        forget_target(self.running)
         if self.adb_port:
             _disconnect(f"127.0.0.1:{self.adb_port}")
         with state.locked(self.name) as place:
             noted = place.read()
             # Another board may have the name by now.
             if noted is None or noted.process == self.running.process:
+                targets.forget(self.name)
                 boot.stop(place)
         if self.running.joined:
             # So that the workstation can have that end again.
@@ -209,36 +209,3 @@ def _disconnect(serial: str) -> None:
     with contextlib.suppress(OSError, AdbError, server.RequestFailed):
         address = server.address_from_environment()
         server.AdbServer(address, _ADB_SECONDS).query(f"host:disconnect:{serial}")
-
-
-def is_board(config: TargetConfig, running: state.Running | None = None) -> bool:
-    """Whether a target's settings are those of a board (of `running`, or of any)."""
-    if isinstance(config, AdbTarget):
-        host, _, port = config.serial.rpartition(":")
-        return host == "127.0.0.1" and (running is None or port == str(running.adb_port))
-    if not isinstance(config, SshTarget) or config.host != "127.0.0.1":
-        return False
-    if config.identity != str(keys().identity):
-        return False
-    return running is None or config.port == running.ssh_port
-
-
-def check_target(name: str) -> None:
-    """Raises LabError when a target of that name is something else than a board."""
-    config = load_targets().get(name)
-    if config is not None and not is_board(config):
-        raise LabError(
-            f"there is a target {name} already, and it is no virtual board",
-            "give the board another name with --name",
-        )
-
-
-def forget_target(running: state.Running) -> None:
-    """Remove the target of a board, if it is still that."""
-    with contextlib.suppress(FileNotFoundError):
-        if running.name not in load_targets():
-            return
-        with changing_targets() as targets:
-            config = targets.get(running.name)
-            if config is not None and is_board(config, running):
-                del targets[running.name]

@@ -7,12 +7,12 @@ import re
 import time
 from dataclasses import dataclass, replace
 
-from bpfctl.config import AdbTarget, SshTarget, changing_targets, check_name
+from bpfctl.config import AdbTarget, SshTarget, check_name
 from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.progress import Progress, silent
 
-from . import boot, image, recipe, state
-from .board import READY_SECONDS, Board, check_target
+from . import boot, image, recipe, state, targets
+from .board import READY_SECONDS, Board
 from .errors import LabError
 from .keys import keys
 from .qemu import Hardware
@@ -80,11 +80,13 @@ def up(
     name = check_name(wishes.name or made.name)
     _check(wishes, name)
     if register:
-        check_target(name)
+        targets.check(name)
     with state.locked(name) as place:
         before = _running(place)
         if before is not None:
             found = _same(before, made, wishes)
+            # Who started it may have been ended before it was up.
+            found.wait_ready(timeout, progress=progress)
         else:
             boot.check_program(made)
             built = image.build(made, wishes.look, refresh=refresh, progress=progress)
@@ -100,7 +102,7 @@ def up(
 def _as_target(found: Board, register: bool, daemon: bool, progress: Progress) -> Board:
     """Put a daemon on a board and note it as a target, each if it is wanted."""
     if register:
-        _note(found)
+        targets.note(found.name, found.target)
     if not daemon:
         return found
     from bpfctl import bootstrap
@@ -113,13 +115,8 @@ def _as_target(found: Board, register: bool, daemon: bool, progress: Progress) -
     found.forget_shell()
     found = Board(running)
     if register:
-        _note(found)
+        targets.note(found.name, found.target)
     return found
-
-
-def _note(found: Board) -> None:
-    with changing_targets() as targets:
-        targets[found.name] = found.target
 
 
 def _check(wishes: Wishes, name: str) -> None:
@@ -252,7 +249,10 @@ def boards() -> list[Board]:
 
 
 def down(name: str) -> None:
-    """Switch a board off; raises NotFound. Cleans up after one that has ended by itself."""
+    """Switch a board off; raises NotFound.
+
+    Cleans up after one that has ended by itself, or with this machine.
+    """
     place = state.place(name)
     noted = place.read()
     if noted is not None:
@@ -261,6 +261,12 @@ def down(name: str) -> None:
             raise LabError(f"{name} does not end")
         return
     with state.locked(name) as place:
-        if not place.folder.exists():
+        if not targets.forget(name) and not place.folder.exists():
             board(name)
         boot.stop(place)
+
+
+def down_all() -> None:
+    """Switch all boards off, and clean up after those that have ended."""
+    for name in dict.fromkeys([*(each.name for each in state.running()), *targets.noted()]):
+        down(name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +159,24 @@ def test_what_a_dead_board_left_is_taken_over(started: list[Hardware]) -> None:
         assert len(started) == 2
         first.down()
         assert second.alive
+
+
+def test_boards_of_before_a_reboot_are_forgotten(tmp_path: Path) -> None:
+    """What runs is noted in a folder that a reboot empties; targets stay."""
+    first, second = up(name="a"), up(name="b")
+    for board in (first, second):
+        board.running.process.end(signal.SIGKILL, 5)
+    shutil.rmtree(tmp_path / "bpfctl")
+    assert set(config.load_targets()) == {"a", "b"}
+    lab.down("a")
+    assert set(config.load_targets()) == {"b"}
+    own = config.SshTarget("127.0.0.1", "root", 50000)
+    with config.changing_targets() as targets:
+        targets["mine"] = own
+    lab.down_all()
+    assert config.load_targets() == {"mine": own}
+    with pytest.raises(NotFound):
+        lab.down("mine")
 
 
 def test_down_by_name() -> None:
