@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # See `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format protos bench clean
+.PHONY: help setup demo test vm check format protos bench clean
 
 PYTHON ?= python3
 VENV := .venv/bin
@@ -16,8 +16,13 @@ setup: ## install what is missing: Debian packages, virtual environment
 demo: setup ## the main job, from source to a clean target (as root)
 	@$(VENV)/python -m tests.demo
 
-test: setup check-static ## everything: format, lint, types, unit and kernel tests (as root)
+test: setup check-static ## format, lint, types; tests: unit, kernel (as root), three boards
 	@BPFD_TEST_EXCLUSIVE=1 $(VENV)/python -m pytest tests/unit tests/kernel
+	@$(VENV)/python -m tests.vm --pushed
+
+vm: setup ## the tests on all virtual boards, into build/vm-matrix.json
+	@scripts/setup boards
+	@$(VENV)/python -m tests.vm
 
 check: venv check-static ## format, lint, types, stubs, unit tests; no root, under a minute
 	@$(VENV)/python -m pytest -q tests/unit
