@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bpfctl.bootstrap.errors import BootstrapFailed
 from bpfctl.bootstrap.facts import Facts, Place
@@ -11,8 +11,9 @@ from bpfctl.bootstrap.facts import Facts, Place
 MARGIN_BYTES = 2 << 20
 """Room for the daemon's log, notes and audit lines."""
 
-MEMORY_BYTES = 24 << 20
-"""What the daemon needs besides its files to start."""
+MEMORY_BYTES = 32 << 20
+"""What the daemon needs besides its files to start and load something: with 24 MiB the first
+XDP program of a 32-bit board with 96 MiB ended in the kernel killing it for memory."""
 
 _WORDS = {
     "absent": "would be in no folder",
@@ -33,11 +34,16 @@ class Choice:
     """Whether there is no room for the compressed bundle beside the unpacked one."""
 
 
-def choose(target: str, facts: Facts, packed: int, unpacked: int) -> Choice:
+def choose(
+    target: str, facts: Facts, packed: int, unpacked: int, *, named: bool = False
+) -> Choice:
     """The best place for a bundle of so many bytes; one that outlives reboots comes first.
 
+    `named`: the user has said where; how much memory that takes is the user's decision.
     Raises BootstrapFailed, which says of each place why it is none.
     """
+    if named:
+        facts = replace(facts, memory=None)
     good = [place for place in facts.places if place.verdict == "good"]
     for passing in (False, True):
         for streamed in (False, True):

@@ -116,7 +116,8 @@ class _Up:
         if home is not None and home.pid:
             return self._answer(home.path, 0, started=False)
         bundle = choose_bundle(self._shell, facts, self._wanted, self._progress)
-        home, sent = bring(self._shell, facts, home, bundle, self._progress)
+        named = bool(self._wanted.home)
+        home, sent = bring(self._shell, facts, home, bundle, self._progress, named=named)
         daemon.start(self._shell, home.path, bundle.sha256)
         make_current(self._shell, home.path, bundle.sha256)
         return self._answer(home.path, sent, started=True)
@@ -168,12 +169,21 @@ def choose_bundle(
 
 
 def bring(
-    shell: Shell, facts: Facts, home: Home | None, bundle: source.Source, progress: Progress
+    shell: Shell,
+    facts: Facts,
+    home: Home | None,
+    bundle: source.Source,
+    progress: Progress,
+    *,
+    named: bool = False,
 ) -> tuple[Home, int]:
-    """Sends the bundle to the home, or to a new one; gives the home and the bytes sent."""
+    """Sends the bundle to the home, or to a new one; gives the home and the bytes sent.
+
+    `named`: the user has said which folder becomes the new one.
+    """
     streamed = False
     if home is None:
-        choice = place.choose(shell.name, facts, bundle.packed, bundle.unpacked)
+        choice = place.choose(shell.name, facts, bundle.packed, bundle.unpacked, named=named)
         home, streamed = Home(choice.path), choice.streamed
     return home, send(shell, home, bundle, streamed=streamed, progress=progress)
 

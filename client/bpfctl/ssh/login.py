@@ -242,8 +242,8 @@ class Login:
                 self._target,
                 f"{settings.where} does not let {settings.user} in by key ({tried}), and "
                 "nobody can be asked for a password",
-                f"run bpfctl in a terminal, or set a key up: "
-                f"`ssh-copy-id {settings.user}@{settings.name}`",
+                "run bpfctl in a terminal, or set a key up: "
+                f"`{login(settings).replace('ssh ', 'ssh-copy-id ', 1)}`",
             )
         return TargetUnreachable(
             self._target, f"{settings.where} does not let {settings.user} in (tried: {tried})"
