@@ -117,6 +117,8 @@ def system_folders(arch: str) -> list[str]:
         *(path for path in ("/usr/local/include",) if os.path.isdir(path)),
         *found[:1],
         "/usr/include",
+        # What these ask for and is elsewhere.
+        str(include_folder() / "bpfd" / "libc"),
     ]
 
 

@@ -334,3 +334,15 @@ def test_zig_compiles_too(source: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert parsed.line_at("xdp", 0) is not None
     assert b".eh_frame" not in built.object
     assert build(source, FACTS, no_btf).cached
+
+
+@pytest.mark.skipif(not CLANG, reason="needs clang with a BPF target")
+def test_headers_of_the_c_library_that_sources_include(tmp_path: Path) -> None:
+    if not Path("/usr/include/errno.h").exists():
+        pytest.skip("needs the headers of the C library")
+    source = tmp_path / "libc.bpf.c"
+    source.write_text(
+        "#include <errno.h>\n#include <stdint.h>\nint x(void) { return EEXIST; }\n"
+    )
+    for machine, bits in (("x86_64", 64), ("aarch64", 64), ("armv7l", 32)):
+        assert build(source, TargetFacts(machine, False, bits, ""), no_btf).warnings == ""

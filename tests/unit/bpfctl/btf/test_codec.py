@@ -325,3 +325,24 @@ def test_variables_of_one_name_are_told_apart() -> None:
     assert coder.encode(value) == raw
     assert coder.parse(coder.format(value)) == raw
     assert array.rows(array.from_bytes(raw + raw, coder), coder) == [value, value]
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_structs_of_a_32_bit_kernel(order: ByteOrder) -> None:
+    """As the kernel's own BTF has them: pointers and longs of 4 bytes."""
+    blob = Blob(order)
+    long = blob.integer("long int", 4, IntEncoding.SIGNED)
+    unsigned = blob.integer("long unsigned int", 4)
+    pointer = blob.pointer()
+    pair = blob.array(pointer, 2)
+    members = [("next", pointer, 0), ("state", long, 32), ("flags", unsigned, 64)]
+    struct_id = blob.struct("held", 20, [*members, ("both", pair, 96)])
+    coder = Codec(blob.btf(), struct_id)
+    words = (0xC0001000, -2 & 0xFFFFFFFF, 0xFFFFFFFF, 0xC0002000, 0)
+    raw = b"".join(word.to_bytes(4, order) for word in words)
+    value = coder.decode(raw)
+    assert isinstance(value, dict)
+    assert (value["state"], value["flags"]) == (-2, 0xFFFFFFFF)
+    assert coder.encode(value) == raw
+    assert "0xc0001000" in coder.format(value)
+    assert array.rows(array.from_bytes(raw + raw, coder), coder) == [value, value]

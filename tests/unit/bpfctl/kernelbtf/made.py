@@ -40,7 +40,7 @@ def noise(size: int) -> bytes:
     return struct.pack(f"<{len(words)}I", *words)
 
 
-NOISE = noise(1 << 19)
+NOISE = noise(1 << 17)
 
 
 def kernel(content: bytes = WHOLE, banner: bytes = DRAFT + b"\0" + BANNER) -> bytes:
