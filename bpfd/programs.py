@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from bpfd.errors import InvalidArgument, KernelError, NotSupported, PermissionMissing
 from bpfd.kernel import program_dump, syscall
-from bpfd.kernel.constants import Cmd, ProgType
+from bpfd.kernel.constants import ENOTSUPP, Cmd, ProgType
 from bpfd.kernel.info import prog_info
 from bpfd.objects.registry import Registry
 from bpfd.v1 import programs_pb2
@@ -69,7 +69,7 @@ def test_run(
                 context_back=program.type not in _NO_CONTEXT_BACK,
             )
         except OSError as error:
-            if error.errno in (524, 95):
+            if error.errno in (ENOTSUPP, 95):
                 raise NotSupported(f"test runs of program {program.name}") from None
             hint = "a packet has at least 14 bytes" if error.errno == 22 else ""
             raise KernelError(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from bpfd import errors
 from bpfd.kernel import host
+from bpfd.kernel.constants import ENOTSUPP
 
 _MAX_COMPARED = 5_000
 
@@ -21,7 +22,8 @@ def refused(
 ) -> errors.BpfdError:
     """The error for a refused system call; `hints` are keyed by errno name ("EINVAL")."""
     number = error.errno or 0
-    hint = (hints or {}).get(errno.errorcode.get(number, ""), "")
+    name = "ENOTSUPP" if number == ENOTSUPP else errno.errorcode.get(number, "")
+    hint = (hints or {}).get(name, "")
     if number in (errno.EPERM, errno.EACCES):
         if not host.has_capability(capability, host.capabilities()):
             return errors.PermissionMissing(capability, action=operation)

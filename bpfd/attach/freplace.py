@@ -13,14 +13,13 @@ from bpfd.attach.failure import refused
 from bpfd.attach.owner import describe
 from bpfd.attach.reference import opened_program
 from bpfd.kernel import info, syscall
-from bpfd.kernel.constants import ProgType
+from bpfd.kernel.constants import ENOTSUPP, ProgType
 from bpfd.kernel.libbpf import function_type_id
 from bpfd.v1 import attach_pb2
 
 HOOK = hook("freplace", {ProgType.EXT}, "CAP_SYS_ADMIN")
 METHOD = "tracing link"
 
-_ENOTSUPP = 524
 _HINTS = {
     "EINVAL": "the two functions have different parameters, or the program is attached to what"
     " it was loaded for already: name target and function",
@@ -71,7 +70,7 @@ def _link(program: Program, target: int, type_id: int, shown: str, target_id: in
             if target_id:
                 owner += f" ({shown} belongs to {describe(target_id)})"
             raise errors.AttachBusy(shown, owner) from None
-        if error.errno == _ENOTSUPP:
+        if error.errno == ENOTSUPP:
             raise errors.NotSupported(
                 "freplace", "5.6 on x86-64, 6.0 on arm64", "trampolines of this architecture"
             ) from None

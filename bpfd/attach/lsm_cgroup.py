@@ -10,7 +10,7 @@ from __future__ import annotations
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Program, hook
 from bpfd.attach.cgroup_link import attach_to_cgroup
-from bpfd.kernel.constants import AttachType, ProgType
+from bpfd.kernel.constants import ENOTSUPP, AttachType, ProgType
 from bpfd.v1 import attach_pb2
 
 HOOK = hook("lsm_cgroup", {ProgType.LSM}, "CAP_SYS_ADMIN")
@@ -26,4 +26,11 @@ def attach(program: Program, point: attach_pb2.LsmCgroup) -> Attachment:
             "cgroup has the section lsm_cgroup",
         )
     order = attach_pb2.Order()
-    return attach_to_cgroup(HOOK, program, AttachType.LSM_CGROUP, point.cgroup, order)
+    try:
+        return attach_to_cgroup(HOOK, program, AttachType.LSM_CGROUP, point.cgroup, order)
+    except errors.KernelError as error:
+        if error.errno != ENOTSUPP:
+            raise
+        raise errors.NotSupported(
+            "LSM programs of cgroups", "6.0", "trampolines of this architecture"
+        ) from None

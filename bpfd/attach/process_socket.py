@@ -23,6 +23,7 @@ from bpfd.attach.attachment import Hook, Program
 from bpfd.attach.failure import refused
 from bpfd.attach.journaled import JournaledAttachment
 from bpfd.kernel import sockets
+from bpfd.kernel.constants import ENOTSUPP
 from bpfd.v1 import attach_pb2
 
 METHOD = "socket option"
@@ -177,15 +178,11 @@ def entered(journal: SocketJournal) -> Iterator[int]:
             yield fd
         except OSError as error:
             operation = f"attaching {journal.hook} to {journal}"
-            if error.errno == _ENOTSUPP:
+            if error.errno == ENOTSUPP:
                 raise errors.InvalidArgument(
                     f"{journal.hook}.fd", f"{journal}: {_HINTS['ENOTSUPP']}"
                 ) from None
             raise refused(error, operation, "CAP_NET_ADMIN", _HINTS) from None
-
-
-_ENOTSUPP = 524
-"""Of the kernel alone: no errno of user space has this number."""
 
 
 def _not_open(error: OSError, place: attach_pb2.SocketOfProcess) -> errors.BpfdError:

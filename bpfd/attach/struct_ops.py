@@ -18,7 +18,7 @@ from bpfd.attach.failure import refused
 from bpfd.attach.journaled import JournaledAttachment
 from bpfd.attach.reference import opened_map
 from bpfd.kernel import struct_ops, syscall
-from bpfd.kernel.constants import BPF_F_LINK, AttachType, Cmd, MapType, ProgType
+from bpfd.kernel.constants import BPF_F_LINK, ENOTSUPP, AttachType, Cmd, MapType, ProgType
 from bpfd.kernel.info import MapInfo, link_info, map_info
 from bpfd.v1 import attach_pb2, common_pb2, links_pb2
 
@@ -199,7 +199,7 @@ def _refused(error: OSError, info: MapInfo) -> errors.BpfdError:
         return errors.AttachBusy(
             f"struct_ops {name}", "something of the same name that is registered already"
         )
-    if error.errno == 524:
+    if error.errno == ENOTSUPP:
         return struct_ops.refused(error, f"registering {name}")
     return refused(error, f"registering struct_ops {name}", HOOK.capability, _HINTS)
 

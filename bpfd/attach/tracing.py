@@ -13,7 +13,7 @@ from bpfd import errors
 from bpfd.attach.attachment import Attachment, Hook, Program, hook
 from bpfd.attach.failure import refused
 from bpfd.kernel import info, syscall
-from bpfd.kernel.constants import AttachType, ProgType
+from bpfd.kernel.constants import ENOTSUPP, AttachType, ProgType
 from bpfd.v1 import attach_pb2
 
 HOOK = hook("tracing", {ProgType.TRACING}, "CAP_PERFMON")
@@ -23,9 +23,6 @@ _KINDS: dict[int, str] = {
     AttachType.TRACE_FEXIT: "fexit",
     AttachType.MODIFY_RETURN: "fmod_ret",
 }
-_ENOTSUPP = 524
-"""Of the kernel alone: no errno of user space has this number."""
-
 _HINTS = {
     "EINVAL": "the function cannot be traced, or may not be given another return value",
     "EBUSY": "the function is being patched, or an instruction of it is probed",
@@ -58,7 +55,7 @@ def attach_fixed(
     try:
         link = _open(program, cookie)
     except OSError as error:
-        if error.errno == _ENOTSUPP:
+        if error.errno == ENOTSUPP:
             raise errors.NotSupported(
                 f"{kind} programs",
                 "6.0 on arm64, 6.11 on riscv64, 5.5 on x86-64",

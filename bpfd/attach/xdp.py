@@ -16,6 +16,7 @@ from bpfd.attach.owner import busy_interface
 from bpfd.attach.place import Place, located
 from bpfd.kernel import interface, syscall
 from bpfd.kernel.constants import (
+    ENOTSUPP,
     XDP_FLAGS_DRV_MODE,
     XDP_FLAGS_SKB_MODE,
     AttachType,
@@ -27,7 +28,7 @@ HOOK = hook("xdp", {ProgType.XDP}, "CAP_NET_ADMIN")
 
 NATIVE, GENERIC = "native", "generic"
 _FLAGS = {NATIVE: XDP_FLAGS_DRV_MODE, GENERIC: XDP_FLAGS_SKB_MODE}
-_NO_DRIVER = (errno.EOPNOTSUPP, 524)  # 524: the kernel's own ENOTSUPP, which drivers leak
+_NO_DRIVER = (errno.EOPNOTSUPP, ENOTSUPP)
 _MODES = {
     attach_pb2.XDP_MODE_UNSPECIFIED: (NATIVE, GENERIC),
     attach_pb2.XDP_MODE_NATIVE: (NATIVE,),

@@ -227,6 +227,9 @@ class LinkType(IntEnum):
     SOCKMAP = 14
 
 
+ENOTSUPP = 524
+"""Of the kernel alone (include/linux/errno.h), which leaks it: no errno of <errno.h>."""
+
 BPF_ANY = 0
 BPF_NOEXIST = 1
 BPF_EXIST = 2

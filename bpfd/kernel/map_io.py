@@ -15,15 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bpfd.kernel import attributes, syscall
-from bpfd.kernel.constants import BPF_F_LOCK, Cmd, MapType
+from bpfd.kernel.constants import BPF_F_LOCK, ENOTSUPP, Cmd, MapType
 from bpfd.kernel.cpus import value_width
 from bpfd.kernel.info import MapInfo
 
 BATCH_ENTRIES = 65536
 """Entries of one batch command when writing: a cancel is seen in between."""
-
-ENOTSUPP = 524
-"""What BPF maps answer to an operation they do not have; not in <errno.h>."""
 
 ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 """Every entry exists, from the first to the last index."""

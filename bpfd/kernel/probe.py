@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from bpfd.kernel import perf_event, syscall
 from bpfd.kernel import struct_ops as struct_ops_maps
-from bpfd.kernel.constants import AttachType, Cmd, MapType, ProgType
+from bpfd.kernel.constants import ENOTSUPP, AttachType, Cmd, MapType, ProgType
 from bpfd.kernel.libbpf import vmlinux_type_id
 from bpfd.kernel.netns import CLONE_NEWNET
 
@@ -24,7 +24,6 @@ BPF_F_NO_PREALLOC, BPF_F_MMAPABLE = 1 << 0, 1 << 10
 BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS = 1 << 4, 1 << 5
 _BTF_KIND_STRUCT, _BTF_KIND_TYPEDEF, _BTF_KIND_FUNC = 4, 8, 12
 _LOOPBACK = 1
-_ENOTSUPP = 524
 
 
 def _instruction(opcode: int, registers: int = 0, offset: int = 0, value: int = 0) -> bytes:
@@ -171,12 +170,12 @@ def map_batch(number: int) -> None:
     finally:
         os.close(fd)
     # An empty hash answers ENOENT or ENOSPC, and an array gives its entry.
-    if not done and error in (1, 22, 95, _ENOTSUPP):
+    if not done and error in (1, 22, 95, ENOTSUPP):
         raise OSError(error, _words(error))
 
 
 def _words(error: int) -> str:
-    return "ENOTSUPP" if error == _ENOTSUPP else os.strerror(error)
+    return "ENOTSUPP" if error == ENOTSUPP else os.strerror(error)
 
 
 def _type_id(name: str, kind: int) -> int:

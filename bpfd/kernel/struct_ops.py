@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 
 from bpfd.errors import KernelError, NotSupported
 from bpfd.kernel import syscall
-from bpfd.kernel.constants import BPF_F_LINK, MapType, ProgType
+from bpfd.kernel.constants import BPF_F_LINK, ENOTSUPP, MapType, ProgType
 from bpfd.kernel.info import map_info
 from bpfd.kernel.libbpf import library, vmlinux_members
 
 KEY = bytes(4)
-_ENOTSUPP = 524
 _WORD = ctypes.sizeof(ctypes.c_ulong)
 
 
@@ -81,7 +80,7 @@ def has_links() -> bool:
             )
         )
     except OSError as error:
-        return error.errno == _ENOTSUPP
+        return error.errno == ENOTSUPP
     return True
 
 
@@ -118,7 +117,7 @@ def take(item: ctypes.c_void_p, fd: int, programs: list[ctypes.c_void_p]) -> Par
 
 def refused(error: OSError, operation: str) -> KernelError | NotSupported:
     """The error for a map that the kernel does not take."""
-    if error.errno == _ENOTSUPP:
+    if error.errno == ENOTSUPP:
         return NotSupported(
             "struct_ops", "5.6 on x86-64, 6.0 on arm64", "trampolines of this architecture"
         )

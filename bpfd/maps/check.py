@@ -16,7 +16,7 @@ from bpfd.errors import (
     PermissionMissing,
 )
 from bpfd.kernel import map_io
-from bpfd.kernel.constants import MapType, name_of
+from bpfd.kernel.constants import ENOTSUPP, MapType, name_of
 from bpfd.kernel.cpus import percpu_stride, possible_count
 from bpfd.kernel.info import MapInfo, fdinfo, map_info
 from bpfd.kernel.map_io import Shape
@@ -122,7 +122,7 @@ class OpenMap:
             return InvalidArgument("keys", f"key {key.hex()} exists in {self}{before}")
         if number == errno.ENOENT:
             return NotFound("entry", f"{self} key {key.hex()}", hint=before.lstrip("; "))
-        if number in (map_io.ENOTSUPP, errno.EOPNOTSUPP):
+        if number in (ENOTSUPP, errno.EOPNOTSUPP):
             return NotSupported(f"{operation} of {self}, a {self.type_name}")
         if number == errno.EPERM:
             if fdinfo(self.fd).get("frozen") == "1":

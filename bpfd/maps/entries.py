@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from bpfd.errors import InvalidArgument, KernelError, NotFound
 from bpfd.kernel import cgroup, map_io
-from bpfd.kernel.constants import BPF_EXIST, BPF_NOEXIST, MapType
+from bpfd.kernel.constants import BPF_EXIST, BPF_NOEXIST, ENOTSUPP, MapType
 from bpfd.kernel.map_io import Cancel
 from bpfd.maps.check import KEYLESS, OpenMap, open_map
 from bpfd.objects.objects import Objects
@@ -209,7 +209,7 @@ def _delete_all(found: OpenMap, cancelled: Cancel) -> maps_pb2.DeleteResponse:
             )
             return maps_pb2.DeleteResponse(deleted=len(values) // shape.value_size)
         if not shape.key_size:
-            raise found.error("a deletion", map_io.ENOTSUPP)
+            raise found.error("a deletion", ENOTSUPP)
         deleted, failed = map_io.clear(found.fd, shape, cancelled)
     except OSError as error:
         raise found.error("a deletion", error.errno or 0) from None

@@ -10,6 +10,7 @@ import pytest
 from bpfd import errors
 from bpfd.attach.failure import near, refused
 from bpfd.kernel import host
+from bpfd.kernel.constants import ENOTSUPP
 
 NET_ADMIN = 1 << host.CAPABILITIES["CAP_NET_ADMIN"]
 
@@ -34,6 +35,8 @@ def test_others_carry_their_hint() -> None:
     error = OSError(errno.EINVAL, "")
     assert refused(error, "x", "CAP_BPF", {"EINVAL": "why"}).hint == "why"  # type: ignore[attr-defined]
     assert str(refused(error, "x", "CAP_BPF")) == "x: Invalid argument"
+    kernels_own = refused(OSError(ENOTSUPP, ""), "x", "CAP_BPF", {"ENOTSUPP": "not here"})
+    assert kernels_own.hint == "not here"  # type: ignore[attr-defined]
 
 
 def test_near() -> None:

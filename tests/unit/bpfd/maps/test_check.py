@@ -9,8 +9,8 @@ import struct
 import pytest
 
 from bpfd.errors import InvalidArgument, KernelError, LimitExceeded, NotFound, NotSupported
-from bpfd.kernel.constants import MapType
-from bpfd.kernel.map_io import ENOTSUPP, Shape
+from bpfd.kernel.constants import ENOTSUPP, MapType
+from bpfd.kernel.map_io import Shape
 from bpfd.maps.check import OpenMap
 
 
