@@ -128,6 +128,20 @@ def _say(invocation: Invocation, board: Board) -> None:
             f"{recipe.suite} has moved on: {recipe.name} now runs Linux {board.release}"
         )
     click.echo(f"{board.name}: Linux {board.release}, {board.target.address}")
+    if not _has_types(board):
+        click.echo(
+            f"its kernel has no BTF: `bpfctl btf fetch -t {board.name}` gets it, once, for"
+            " programs that read the kernel's structs (a download of some 700 MB)"
+        )
+
+
+def _has_types(board: Board) -> bool:
+    """Whether the board's kernel has BTF, or the workstation keeps it."""
+    from bpfctl.kernelbtf import Store
+    from bpfctl.kernelbtf.debian import WITHOUT_BTF
+
+    known = (entry.build.release for entry in Store().entries())
+    return board.arch not in WITHOUT_BTF or board.release in known
 
 
 @click.command()

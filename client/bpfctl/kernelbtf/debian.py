@@ -29,7 +29,7 @@ _ARCHES = {
     "arm": ("armhf",),
     "riscv": ("riscv64",),
 }
-_WITHOUT_BTF = ("armhf",)
+WITHOUT_BTF = ("armhf",)
 """Whose kernels Debian builds without CONFIG_DEBUG_INFO_BTF."""
 
 
@@ -118,7 +118,7 @@ def _packages(kernel: DebianKernel, tried: list[str]) -> Iterator[tuple[Archive,
 
 def _names(kernel: DebianKernel) -> Iterable[str]:
     release = kernel.build.release
-    if kernel.arch not in _WITHOUT_BTF:
+    if kernel.arch not in WITHOUT_BTF:
         # The image has BTF in it; since 7.x it is in a package of its own.
         yield f"linux-binary-{release}"
         yield f"linux-image-{release}"
