@@ -2,6 +2,7 @@
 # Runs adbd on a root like Android's, in a mount namespace of its own: mksh and toybox in
 # /system/bin, no /usr, no /tmp, no /etc, nothing that can be written but /data.
 # $1: an empty folder; $2: the unpacked packages adbd, mksh and toybox; $3: adbd's port.
+# $4: a su; with one, adbd and its shell are the user 2000's.
 set -e
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 root "$1"
@@ -31,6 +32,11 @@ cat >system/bin/gzip <<'END'
 exec gunzip -c
 END
 chmod 755 system/bin/gzip
+user=0
+if [ -n "$4" ]; then
+	cp -p "$4" system/bin/su
+	user=2000
+fi
 cat >system/build.prop <<'END'
 ro.build.version.release=14
 ro.product.system.manufacturer=Debian
@@ -39,12 +45,13 @@ END
 
 mount -t tmpfs -o mode=771 data data
 mkdir -p data/local/tmp
+chown $user:$user data/local/tmp
 mount -t proc proc proc
 mount --rbind /dev dev
 mount --rbind /sys sys
 mount -t bpf bpf sys/fs/bpf
 mount -o remount,ro,mode=755 "$1"
 libraries=$(cd apex/usr/lib && echo *-linux-gnu*)
-exec chroot . /system/bin/env -i PATH=/system/bin HOME=/ ADBD_PORT="$3" /system/bin/sh -c \
+exec chroot --userspec=$user:$user . /system/bin/env -i PATH=/system/bin HOME=/ ADBD_PORT="$3" /system/bin/sh -c \
 	'exec /lib64/ld-linux-*.so.* --library-path "/lib/$1:/lib/$1/android" "$2"' \
 	sh "$libraries" /apex/usr/lib/android-sdk/platform-tools/adbd

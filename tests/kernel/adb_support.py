@@ -22,10 +22,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from bpfctl.debian import Archive
 
 _SECONDS = 20.0
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_SU = """
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(int count, char **words)
+{
+	char *shell[] = {"sh", "-c", words[2], NULL};
+	if (setgid(0) || setuid(0) || count < 3)
+		return 1;
+#ifdef MAGISK
+	if (!strcmp(words[1], "-c"))
+		execvp("sh", shell);
+#else
+	if (!strcmp(words[1], "0"))
+		execvp(words[2], words + 2);
+#endif
+	return 1;
+}
+"""
+"""What su of debuggable builds (`su 0 COMMAND`) and of Magisk (`su -c SCRIPT`) take."""
+
 _numbers = itertools.count()
 
 
@@ -71,6 +93,16 @@ class Programs:
         script.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={path} exec {program} "$@"\n')
         script.chmod(0o755)
         return script
+
+
+def compile_su(path: Path, kind: str) -> None:
+    """A su that lets everybody in, of the kind "AOSP" or "MAGISK"."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang-19"))), None)
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    command = [compiler, "-static", "-x", "c", f"-D{kind}", "-o", str(path), "-"]
+    subprocess.run(command, input=_SU.encode(), check=True)
+    path.chmod(0o4755)
 
 
 @functools.cache
@@ -147,12 +179,18 @@ class Bench:
         self.wait_for(lambda: self.listens(port), f"adbd on {port}", number)
         return self.processes[number]
 
-    def start_android(self, port: int) -> subprocess.Popen[bytes]:
-        """An adbd on a root like Android's, with nothing of this machine but its kernel."""
+    def start_android(self, port: int, su: str = "") -> subprocess.Popen[bytes]:
+        """An adbd on a root like Android's, with nothing of this machine but its kernel.
+
+        With `su` ("AOSP" or "MAGISK") its shell is not root's, and has one of that kind.
+        """
         root = self.folder / "android"
         root.mkdir()
         script = Path(__file__).with_name("adb_android.sh")
-        words = ("unshare", "--mount", "sh", str(script), str(root), str(userland()), str(port))
+        words = ["unshare", "--mount", "sh", str(script), str(root), str(userland()), str(port)]
+        if su:
+            compile_su(self.folder / "su", su)
+            words.append(str(self.folder / "su"))
         number = self.spawn(*words)
         self.wait_for(lambda: self.listens(port), "adbd of Android", number)
         return self.processes[number]

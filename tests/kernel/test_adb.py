@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -24,7 +23,7 @@ from bpfctl.config import AdbTarget
 from bpfctl.errors import TargetUnreachable
 
 from tests.kernel.adb_gate import Gate
-from tests.kernel.adb_support import Bench, bench
+from tests.kernel.adb_support import Bench, bench, compile_su
 from tests.unit.bpfctl.adb.fake_adbd import trusted_key
 
 PORT = 5601
@@ -249,38 +248,10 @@ def test_server_is_started_by_adb(alone: Bench, monkeypatch: pytest.MonkeyPatch)
         subprocess.run([program, "kill-server"], check=True, capture_output=True)
 
 
-SU = """
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-int main(int count, char **words)
-{
-	char *shell[] = {"sh", "-c", words[2], NULL};
-	if (setgid(0) || setuid(0) || count < 3)
-		return 1;
-#ifdef MAGISK
-	if (!strcmp(words[1], "-c"))
-		execvp("sh", shell);
-#else
-	if (!strcmp(words[1], "0"))
-		execvp(words[2], words + 2);
-#endif
-	return 1;
-}
-"""
-"""What su of debuggable builds (`su 0 COMMAND`) and of Magisk (`su -c SCRIPT`) take."""
-
-
-@pytest.mark.parametrize("options", [[], ["-DMAGISK"]], ids=["aosp", "magisk"])
-def test_su(options: list[str], served: Bench) -> None:
+@pytest.mark.parametrize("kind", ["AOSP", "MAGISK"])
+def test_su(kind: str, served: Bench) -> None:
     folder = Path(tempfile.mkdtemp(dir=served.folder))
-    su = folder / "su"
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang-19"))), None)
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    command = [compiler, "-x", "c", *options, "-o", str(su), "-"]
-    subprocess.run(command, input=SU.encode(), check=True)
-    su.chmod(0o4755)
+    compile_su(folder / "su", kind)
     folder.chmod(0o755)
     process = served.start_user_device(PORT + 4, f"{folder}:/usr/bin:/bin")
     with shell(f"{served.there}:{PORT + 4}") as opened:

@@ -83,21 +83,28 @@ def built() -> Path:
     return bundle.build("amd64").path
 
 
-@pytest.fixture(scope="module", params=["served", "alone"])
-def device(request: pytest.FixtureRequest) -> Iterator[Phone]:
-    """A device without a target."""
+@contextlib.contextmanager
+def switched_on(way: str, su: str = "") -> Iterator[Phone]:
+    """A device without a target; see `Bench.start_android`."""
     with bench() as made:
-        made.start_android(PORT)
+        made.start_android(PORT, su)
         line = CommandLine(made.folder / "none", made.folder)
         line.environment |= made.environment()
         line.environment["BPFCTL_CACHE_DIR"] = str(cache_dir())
         line.environment.pop("ANDROID_SERIAL", None)
-        if request.param == "served":
+        if way == "served":
             made.start_server()
         else:
             line.environment["PATH"] = path_without_adb(made.folder / "programs")
             line.environment["ADB_SERVER_SOCKET"] = f"localfilesystem:{made.folder}/none"
         yield Phone(made, f"{made.there}:{PORT}", line)
+
+
+@pytest.fixture(scope="module", params=["served", "alone"])
+def device(request: pytest.FixtureRequest) -> Iterator[Phone]:
+    """A device without a target, by both ways."""
+    with switched_on(request.param) as made:
+        yield made
 
 
 @pytest.fixture
@@ -193,6 +200,21 @@ def test_device_of_android_5(device: Phone, built: Path) -> None:
         assert device.line.run("-t", "phone", "object", "list").ok() == ""
         device.line.run("target", "purge", "phone").ok()
     assert device.listing() == before
+
+
+@pytest.mark.parametrize(("way", "su"), [("served", "AOSP"), ("alone", "MAGISK")])
+def test_device_whose_shell_is_not_root(way: str, su: str, built: Path) -> None:
+    with switched_on(way, su) as device:
+        before = device.listing()
+        device.line.run("target", "add", "phone", "--adb", device.serial).ok()
+        device.line.run("target", "up", "phone", "--bundle", built).ok()
+        info = json.loads(device.line.run("target", "info", "phone", "-o", "json").ok())
+        assert "0x1ff" in info["capabilities"]
+        # adbd may not open the socket: the bytes go through su.
+        device.line.run("-t", "phone", "load", REPOSITORY / "bpf/ddos").ok()
+        device.line.run("-t", "phone", "unload", "ddos").ok()
+        device.line.run("target", "purge", "phone").ok()
+        _until(lambda: device.listing() == before, "every process ends")
 
 
 def _until(condition: object, what: str) -> None:
