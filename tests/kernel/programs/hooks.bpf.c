@@ -4,9 +4,9 @@
  * it run. GETPRIORITY is the number of getpriority(2), which the compiler is
  * told.
  */
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
 #include <stdbool.h>
 
 enum hit {
