@@ -262,6 +262,16 @@ def object_row(message: objects_pb2.Object) -> Row:
     return row
 
 
+def _btf_from(info: target_pb2.TargetInfo) -> str:
+    """Where the types of a target's kernel come from; empty: they are not known."""
+    if info.btf_sha256:
+        return "kernel"
+    from bpfctl.kernelbtf import shipping
+
+    kept = shipping.known(info)
+    return f"workstation ({kept.name})" if kept else ""
+
+
 def target_row(info: target_pb2.TargetInfo) -> Row:
     """What a machine is; its features behind it."""
     return {
@@ -280,6 +290,7 @@ def target_row(info: target_pb2.TargetInfo) -> Row:
         "lockdown": info.lockdown,
         "btf_sha256": info.btf_sha256.hex(),
         "btf_size": info.btf_size,
+        "btf_from": _btf_from(info),
         "daemon_version": info.daemon_version,
         "daemon_pid": info.daemon_pid,
         "api_minor": info.api_minor,

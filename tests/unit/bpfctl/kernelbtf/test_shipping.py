@@ -15,6 +15,7 @@ from bpfctl.btf_store import BtfStore
 from bpfctl.config import cache_dir
 from bpfctl.errors import NotSupported
 from bpfctl.kernelbtf import KernelBtfError, KernelBuild, Store, hosttools, reduce, shipping
+from bpfctl.listing import target_row
 
 from bpfd.v1 import target_pb2
 from tests.clang import CLANG
@@ -150,3 +151,10 @@ def test_headers_are_made_of_what_is_kept() -> None:
     assert store.kernel_sha256() == entry.sha256
     assert store.kernel_bytes() == made.WHOLE
     assert hosttools.version([str(BPFTOOL)]) >= hosttools.BPFTOOL.oldest
+
+
+def test_a_target_says_where_its_types_come_from() -> None:
+    assert target_row(INFO)["btf_from"] == ""
+    entry = Store().add(BUILD, made.WHOLE, "a file")
+    assert target_row(INFO)["btf_from"] == f"workstation ({entry.name})"
+    assert target_row(target_pb2.TargetInfo(btf_sha256=bytes(32)))["btf_from"] == "kernel"
