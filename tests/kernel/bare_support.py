@@ -33,14 +33,11 @@ exec /usr/sbin/chroot "$root" "$@"
 """
 
 
-def make_root(root: Path, bundle: Bundle, shell: str) -> None:
-    """Fills `root` and unpacks the bundle there, with the tools that are there.
-
-    `shell` is what /bin/sh is: "busybox" or "mksh".
-    """
+def make_shell(root: Path, shell: str) -> None:
+    """Fills `root` with no more than a shell, tar and gzip."""
     tree = Archive("trixie", ARCH).tree("busybox-static", "mksh", closure=False)
     for name in ("bin", "dev", "opt", "proc", "sys", "data"):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(tree / "usr/bin/busybox", root / "bin/busybox")
     for name in ("tar", "gzip"):
         (root / "bin" / name).symlink_to("busybox")
@@ -48,6 +45,14 @@ def make_root(root: Path, bundle: Bundle, shell: str) -> None:
         (root / "bin/sh").symlink_to("busybox")
     else:
         shutil.copy(tree / f"usr/bin/{shell}-static", root / "bin/sh")
+
+
+def make_root(root: Path, bundle: Bundle, shell: str) -> None:
+    """Fills `root` and unpacks the bundle there, with the tools that are there.
+
+    `shell` is what /bin/sh is: "busybox" or "mksh".
+    """
+    make_shell(root, shell)
     with bundle.path.open("rb") as file:
         subprocess.run(
             ["/usr/sbin/chroot", root, "/bin/sh", "-c", "cd /opt && gzip -dc | tar xf -"],
@@ -79,6 +84,7 @@ class BareDaemon(RunningDaemon):
     """A bundle's daemon in a root of its own; `folder` is below that."""
 
     root: Path = field(default_factory=Path)
+    program: str = "/opt/bpfd/bpfd"
 
     @property
     def own_folder(self) -> str:
@@ -93,7 +99,7 @@ class BareDaemon(RunningDaemon):
 
     def _serve(self) -> list[str]:
         return [
-            *("/opt/bpfd/bpfd", "serve", "--socket", f"{self.own_folder}/bpfd.sock"),
+            *(self.program, "serve", "--socket", f"{self.own_folder}/bpfd.sock"),
             *("--state-dir", f"{self.own_folder}/state"),
             *("--bpffs", f"{self.own_folder}/bpf", *self.arguments),
         ]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from bpfctl import bundle, pki
+from bpfctl.bundle import deb
 from bpfctl.bundle.inside.imports import imports_of
 from bpfctl.config import cache_dir
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -263,3 +265,30 @@ def test_tcp_with_certificates(root: Path, tmp_path: Path) -> None:
             assert stub.GetTarget(target_pb2.GetTargetRequest(), timeout=20).role == "viewer"
     finally:
         daemon.end()
+
+
+def test_the_debian_package(native: bundle.Bundle, tmp_path: Path) -> None:
+    """Its files serve, and systemd understands the service."""
+    package, root = tmp_path / "bpfd.deb", tmp_path / "root"
+    deb.build(native.path, package)
+    subprocess.run(["dpkg-deb", "--extract", package, root], check=True)
+    bare_support.make_shell(root, "busybox")
+    daemon = bare_support.daemon(root)
+    daemon.program = "/usr/bin/bpfd"
+    daemon.start()
+    try:
+        with daemon.channel() as channel:
+            stub = target_pb2_grpc.TargetStub(channel)
+            info = stub.GetTarget(target_pb2.GetTargetRequest(), timeout=20)
+            assert info.daemon_version == __version__
+    finally:
+        daemon.end()
+    if shutil.which("systemd-analyze"):
+        # It looks for the program on this machine.
+        unit = tmp_path / "bpfd.service"
+        text = (root / "usr/lib/systemd/system/bpfd.service").read_text()
+        unit.write_text(text.replace("=/usr/bin/bpfd", f"={root}/usr/bin/bpfd"))
+        done = subprocess.run(
+            ["systemd-analyze", "verify", unit], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,25 +35,41 @@ def command() -> None:
     "-o",
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where a copy goes [it stays in the cache].",
+    help="Where it goes [tar: it stays in the cache; deb: bpfd_VERSION_ARCH.deb, here].",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["tar", "deb"]),
+    default="tar",
+    show_default=True,
+    help="deb: a Debian package with a systemd service.",
 )
 @click.option("--refresh", is_flag=True, help="Look for newer Debian packages first.")
 @common_options(output=False)
 @pass_invocation
-def build(invocation: Invocation, arch: str, out: Path | None, refresh: bool) -> None:
+def build(
+    invocation: Invocation, arch: str, out: Path | None, kind: str, refresh: bool
+) -> None:
     """Put a bundle together, from Debian's packages and wheels of that architecture.
 
     Nothing of the architecture is run for that, and nothing is installed. The same inputs
     give the same bytes; a bundle that was built before comes from the cache.
     """
     from bpfctl import bundle
+    from bpfctl.bundle import deb
     from bpfctl.cli.progress import shown
 
     with shown() as progress:
         made = bundle.build(arch, progress=progress, refresh=refresh)
-    if out is not None:
-        shutil.copyfile(made.path, out)
-    click.echo(f"{out or made.path}: {made.size / 1e6:.1f} MB, sha256 {made.sha256}")
+    path = made.path
+    if kind == "deb":
+        path = out or Path(deb.name(made.version, arch))
+        deb.build(made.path, path)
+    elif out is not None:
+        path = Path(shutil.copyfile(made.path, out))
+    data = path.read_bytes()
+    click.echo(f"{path}: {len(data) / 1e6:.1f} MB, sha256 {hashlib.sha256(data).hexdigest()}")
 
 
 @click.command("list")
