@@ -72,12 +72,14 @@ def up(
     Raises the kinds of `bpfctl.errors` and BootstrapFailed.
     """
     check_home(wanted.home)
-    attempts = 0
+    attempts = sent = 0
     while True:
         try:
             with closing(open_shell(name, config, timeout)) as shell:
-                return _Up(shell, config, wanted, progress).do()
+                done = _Up(shell, config, wanted, progress).do()
+                return dataclasses.replace(done, sent=sent + done.sent)
         except Cut as cut:
+            sent += cut.sent
             attempts = 1 if cut.sent else attempts + 1
             if attempts > _ATTEMPTS:
                 raise cut.error from None
