@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 
-from bpfctl.adb.device import AdbError, Stream
+from bpfctl.adb.device import AdbError, ServiceRefused, Stream
 from bpfctl.adb.server import AdbServer, RequestFailed
 
 READY = ("device", "recovery", "rescue")
@@ -38,10 +38,8 @@ class ServedDevice:
             return self._server.open(self.serial, service, timeout)
         except RequestFailed as error:
             raise self.trouble() or _refused(self.serial, str(error)) from None
-        except ConnectionRefusedError as error:
-            if type(error) is not ConnectionRefusedError:
-                raise
-            raise self._server_gone() from None
+        except ServiceRefused:
+            raise
         except (ConnectionError, FileNotFoundError):
             raise self.trouble() or self._server_gone() from None
 

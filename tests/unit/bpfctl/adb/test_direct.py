@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -19,14 +20,25 @@ from bpfctl.adb.direct import open_direct
 from tests.unit.bpfctl.adb.fake_adbd import FakeAdbd, trusted_key
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a key: making one takes a while."""
+    folder = tmp_path_factory.mktemp("keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_USER_HOME", str(folder))
+        keys.signers()
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path / ".android")
     monkeypatch.setenv("ANDROID_USER_HOME", str(tmp_path / ".android"))
     monkeypatch.delenv("ADB_VENDOR_KEYS", raising=False)
     return tmp_path
 
 
-def refusal(serial: str, timeout: float = 0.5) -> str:
+def refusal(serial: str, timeout: float = 1.5) -> str:
     with pytest.raises(AdbError) as caught:
         open_direct(serial, timeout).close()
     return str(caught.value)
@@ -52,7 +64,6 @@ def test_without_a_key() -> None:
 
 
 def test_key_that_the_device_knows() -> None:
-    keys.signers()
     with FakeAdbd(trusted_key(Path(f"{keys.key_path()}.pub"))) as adbd:
         device = open_direct(adbd.serial, 5)
         assert say(device, b"x") == hashlib.sha256(b"x").digest()
@@ -61,7 +72,6 @@ def test_key_that_the_device_knows() -> None:
 
 
 def test_key_of_the_vendor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys.signers()
     vendor = home / "vendor.adb_key"
     keys.key_path().rename(vendor)
     Path(f"{keys.key_path()}.pub").rename(f"{vendor}.pub")
@@ -73,7 +83,6 @@ def test_key_of_the_vendor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("asks", [True, False])
 def test_key_that_the_device_does_not_know(home: Path, asks: bool) -> None:
-    keys.signers()
     stranger = trusted_key(Path(f"{keys.key_path()}.pub"))
     keys.key_path().unlink()
     with FakeAdbd(stranger, asks=asks) as adbd:
@@ -99,8 +108,8 @@ def test_what_is_no_adbd() -> None:
 def test_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serial = f"127.0.0.1:{listener.getsockname()[1]}"
-        assert f"{serial} does not answer" in refusal(serial)
-    assert f"no adbd listens on {serial}; `adb tcpip 5555`" in refusal(serial)
+        assert f"{serial} does not answer" in refusal(serial, 0.3)
+    assert f"no adbd listens on {serial}; `adb tcpip 5555`" in refusal(serial, 0.3)
 
 
 def test_services_that_the_device_does_not_have() -> None:
