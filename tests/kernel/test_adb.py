@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bpfctl.adb.server import AdbServer, ServerAddress
 from bpfctl.adb.shell import AdbShell
 from bpfctl.bootstrap.shell import Completed
 from bpfctl.config import AdbTarget
@@ -24,6 +26,7 @@ from bpfctl.errors import TargetUnreachable
 
 from tests.kernel.adb_gate import Gate
 from tests.kernel.adb_support import Bench, bench, compile_su
+from tests.kernel.api import eventually
 from tests.unit.bpfctl.adb.fake_adbd import trusted_key
 
 PORT = 5601
@@ -233,6 +236,31 @@ def test_server_ends_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
             threading.Timer(0.3, server.kill).start()
             with pytest.raises(TargetUnreachable, match=r"the adb server at .* has ended"):
                 opened.run("sleep 60")
+
+
+def test_server_on_a_port(alone: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    monkeypatch.delenv("ADB_SERVER_SOCKET")
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
+    monkeypatch.setenv("ANDROID_SERIAL", f"{alone.there}:{PORT}")
+    command = [*alone.programs.command("adb"), "-P", port, "nodaemon", "server"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: not connects(port))
+        with shell("") as opened:
+            assert opened.run("echo hello").text == "hello\n"
+        assert AdbServer(ServerAddress(port=int(port)), 5).devices() == {
+            f"{alone.there}:{PORT}": "device"
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+def connects(port: str) -> int:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port)))
 
 
 def test_server_is_started_by_adb(alone: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
