@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from bpfctl.adb.device import Device
+from bpfctl.adb.served import ServedDevice, choose, with_port
 from bpfctl.adb.server import find_server
 
 
@@ -15,11 +16,9 @@ def open_device(serial: str, timeout: float) -> Device:
     Through the adb server when one runs or `adb` is there to start it, else directly. Raises
     AdbError within about `timeout` seconds, not counting the start of a server.
     """
-    serial = serial or os.environ.get("ANDROID_SERIAL", "")
+    serial = with_port(serial or os.environ.get("ANDROID_SERIAL", ""))
     server = find_server(timeout)
     if server is not None:
-        from bpfctl.adb.served import ServedDevice, choose
-
         return ServedDevice(server, choose(server, serial, timeout))
     from bpfctl.adb.direct import open_direct
 

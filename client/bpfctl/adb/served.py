@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import time
 
@@ -17,12 +18,25 @@ _POLL_SECONDS = 0.1
 _CALL_SECONDS = 1.0
 """How often the server is told to connect to a device on the network."""
 
+_USUAL_PORT = 5555
+"""DEFAULT_ADB_LOCAL_TRANSPORT_PORT of adb.h."""
+
 _NETWORK = re.compile(r"(?:\[[^\]]+\]|[^:\[\]]+):\d{1,5}")
 
 
 def is_address(serial: str) -> bool:
     """Whether the serial number is the HOST:PORT of a device on the network."""
     return _NETWORK.fullmatch(serial) is not None
+
+
+def with_port(serial: str) -> str:
+    """An IP address with adb's usual port; any other serial number as it is."""
+    try:
+        address = ipaddress.ip_address(serial.strip("[]"))
+    except ValueError:
+        return serial
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{host}:{_USUAL_PORT}"
 
 
 class ServedDevice:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bpfctl.adb.device import AdbError, ServiceRefused
-from bpfctl.adb.served import ServedDevice, choose, is_address
+from bpfctl.adb.served import ServedDevice, choose, is_address, with_port
 from bpfctl.adb.server import AdbServer, ServerAddress
 
 from tests.unit.bpfctl.adb.fake_server import FakeServer, Request
@@ -47,6 +47,22 @@ def refusal(server: AdbServer, serial: str, timeout: float = 0.2) -> str:
 )
 def test_is_address(serial: str, expected: bool) -> None:
     assert is_address(serial) is expected
+
+
+@pytest.mark.parametrize(
+    ("serial", "expected"),
+    [
+        ("10.0.0.7", "10.0.0.7:5555"),
+        ("[fd00::7]", "[fd00::7]:5555"),
+        ("fd00::7", "[fd00::7]:5555"),
+        ("10.0.0.7:5556", "10.0.0.7:5556"),
+        ("R58M123ABC", "R58M123ABC"),
+        ("123456", "123456"),
+        ("", ""),
+    ],
+)
+def test_addresses_get_the_usual_port(serial: str, expected: str) -> None:
+    assert with_port(serial) == expected
 
 
 def test_the_only_device(server: AdbServer, fake: FakeServer) -> None:
