@@ -210,7 +210,17 @@ class Place:
 def folder() -> Path:
     """Where the folders of running boards are; it need not exist."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "bpfctl" / "lab" if runtime else cache_dir() / "lab" / "run"
+    # After `su` it may be another user's.
+    if runtime and _is_own(runtime):
+        return Path(runtime) / "bpfctl" / "lab"
+    return cache_dir() / "lab" / "run"
+
+
+def _is_own(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def place(name: str) -> Place:

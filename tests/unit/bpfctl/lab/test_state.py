@@ -148,14 +148,26 @@ def test_state_of_a_later_version(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_long_paths_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 90)))
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     with pytest.raises(LabError, match="too long a path for sockets"):
         state.place("b").make()
 
 
 def test_without_a_runtime_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
+    assert state.folder() == tmp_path / "cache" / "lab" / "run"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert state.folder() == tmp_path / "cache" / "lab" / "run"
+
+
+def test_the_runtime_folder_of_another_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.getuid", lambda: 12345)
     assert state.folder() == tmp_path / "cache" / "lab" / "run"
 
 
