@@ -15,6 +15,8 @@ from pathlib import Path
 
 from bpfctl.build import BuildOptions, NoKernelTypes, TargetFacts, build
 from bpfctl.config import cache_dir
+from bpfctl.elf import ObjectFile
+from bpfctl.kernelbtf import reduce
 from bpfctl.package import load_package
 
 from tests.clang import CLANG
@@ -64,7 +66,22 @@ def compile_all(folder: Path, facts: TargetFacts, fetch_btf: Callable[[], bytes]
             built = build(source, facts, fetch_btf, options=BuildOptions())
         except NoKernelTypes:
             continue
-        (folder / loaded_package.object_name(name, variant)).write_bytes(built.object)
+        target = folder / loaded_package.object_name(name, variant)
+        target.write_bytes(built.object)
+        if facts.btf_sha256 and not facts.kernel_has_btf:
+            _send_along(target, facts, fetch_btf())
+
+
+def _send_along(target: Path, facts: TargetFacts, btf: bytes) -> None:
+    """Beside an object what it needs of a kernel without BTF, as far as it needs any."""
+    elf = target.read_bytes()
+    if not reduce.needs_btf(ObjectFile.parse(elf)):
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(btf)
+        file.flush()
+        sent = reduce.reduced(elf, Path(file.name), facts.btf_sha256)
+    target.with_name(f"{target.name}.btf").write_bytes(sent)
 
 
 def _programs(machine: str) -> Path:
@@ -97,6 +114,9 @@ def _compile(folder: Path, machine: str) -> None:
             jobs.append(pool.submit(_library, folder, machine, name, source))
         for job in jobs:
             job.result()
+    for name in dict.fromkeys(name for name, *_ in _variants()):
+        if not list(folder.glob(f"{name}[-.]*")):
+            raise RuntimeError(f"{name}.bpf.c cannot be compiled for {machine}")
 
 
 def _variants() -> Iterator[tuple[str, ...]]:
@@ -120,7 +140,8 @@ def _program(folder: Path, machine: str, name: str, *defines: str) -> None:
 
 def _library(folder: Path, machine: str, name: str, source: str) -> None:
     command = [CLANG, f"--target={_TRIPLES[machine]}", "-shared", "-fPIC", "-O0", "-nostdlib"]
-    command += ["-fuse-ld=lld", "-xc", "-"]
+    # One page of a small file in several segments would be probed once for each of them.
+    command += ["-fuse-ld=lld", "-Wl,-z,separate-loadable-segments", "-xc", "-"]
     with tempfile.TemporaryDirectory(prefix="bpfd-test-") as scratch:
         libc = f"{scratch}/libc.so.6"
         _run([*command, "-Wl,-soname,libc.so.6", "-o", libc], _LIBC)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One program for each kind of hook. Each counts its runs, so that a test sees
- * it run. GETPRIORITY is the number of getpriority(2), which the compiler is
- * told.
+ * One program for each kind of hook. Each counts its runs, so that a test sees it run.
+ * GETPRIORITY is the number of getpriority(2), which the compiler is told.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -27,8 +26,7 @@ enum hit {
 	HIT_MAX,
 };
 
-/* Runs by enum hit; HIT_COOKIE holds the cookie of the last tracing run.
- * Written here. */
+/* Runs by enum hit; HIT_COOKIE holds the cookie of the last tracing run. Written here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, HIT_MAX);
@@ -36,8 +34,7 @@ struct {
 	__type(value, __u64);
 } hits SEC(".maps");
 
-/* Process that tracing programs count; 0: every process. Written by user space.
- */
+/* Process that tracing programs count; 0: every process. Written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -72,8 +69,7 @@ static __always_inline void traced(__u32 which, void *ctx)
 	hit(which);
 }
 
-/* Whether raw tracepoints have cookies (Linux 6.10). Written by user space
- * before the load. */
+/* Whether raw tracepoints have cookies (Linux 6.10). Written before the load. */
 const volatile __u32 raw_cookies = 1;
 
 static __always_inline void traced_raw(__u32 which, void *ctx)
