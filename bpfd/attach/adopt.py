@@ -143,8 +143,7 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
             if path := _tcx_namespace(info):
                 point.tc.interface.netns.path = path
         case "netkit":
-            if path := _tcx_namespace(info):
-                point.netkit.interface.netns.path = path
+            _find_primary(info, point.netkit.interface)
         case str(kind) if info.type == LinkType.CGROUP:
             _name_cgroup(getattr(point, kind).cgroup)
         case "uprobe" if len(fds) > 1:
@@ -210,8 +209,9 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
         case LinkType.TRACING if program_type == ProgType.TRACING:
             point.tracing.SetInParent()
         case LinkType.NETKIT:
-            point.netkit.interface.ifindex = info.ifindex
             point.netkit.peer = info.attach_type == AttachType.NETKIT_PEER
+            if not point.netkit.peer:  # else the number is that of the peer device
+                point.netkit.interface.ifindex = info.ifindex
         case LinkType.NETFILTER:
             point.netfilter.protocol_family = info.protocol_family
             point.netfilter.hook = info.hook
@@ -386,6 +386,26 @@ def _tcx_namespace(info: LinkInfo) -> str:
         if info.id in links:
             return _foreign(namespace)
     return ""
+
+
+def _find_primary(info: LinkInfo, reference: common_pb2.Interface) -> None:
+    """The device that a netkit link was made on: of a peer's link the kernel tells the peer."""
+    for namespace in netns.everywhere():
+        with contextlib.suppress(OSError), netns.entered(namespace.path):
+            for index in interface.names().values():
+                if _is_linked(index, info):
+                    reference.ifindex = index
+                    if path := _foreign(namespace):
+                        reference.netns.path = path
+                    return
+
+
+def _is_linked(index: int, info: LinkInfo) -> bool:
+    try:
+        _, links = syscall.prog_query(index, info.attach_type or 0)
+    except OSError:
+        return False
+    return info.id in links
 
 
 def _foreign(namespace: netns.Namespace) -> str:

@@ -148,8 +148,10 @@ def test_order_and_exchange(programs: Loads, pair: Pair) -> None:
     drops.close()
 
 
-def test_a_pinned_link_is_adopted(programs: Loads, pair: Pair) -> None:
-    first = attach.attach(programs["peer_drops"], point(pair, peer=True))
+@pytest.mark.parametrize("peer", [False, True])
+def test_a_pinned_link_is_adopted(programs: Loads, pair: Pair, peer: bool) -> None:
+    name = "peer_drops" if peer else "drops"
+    first = attach.attach(programs[name], point(pair, peer=peer))
     pin = f"/sys/fs/bpf/nk-{os.getpid()}"
     syscall.obj_pin(first.fds[0], pin)
     try:
@@ -158,9 +160,11 @@ def test_a_pinned_link_is_adopted(programs: Loads, pair: Pair) -> None:
     finally:
         os.unlink(pin)
     found = find_point(adopted.fds).netkit
-    assert (found.interface.netns.path, found.peer) == (f"/run/netns/{pair.near}", True)
     adopted.close()
+    assert (found.interface.netns.path, found.peer) == (f"/run/netns/{pair.near}", peer)
+    assert found.interface.ifindex == pair.indexes()["prim0"]
     assert arrives(pair.far, pair.near, NEAR)
+    assert arrives(pair.near, pair.far, FAR)
 
 
 def test_no_netkit_device(programs: Loads, namespaces: Pair) -> None:
