@@ -93,6 +93,7 @@ def _programs(machine: str) -> Path:
         try:
             _compile(fresh, machine)
             os.rename(fresh, place)
+            prune(place.parent, f"objects-{machine}-*")
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return place

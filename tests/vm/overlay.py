@@ -51,7 +51,7 @@ TESTS = (
     *("attach_*", "ring", "spec", "tracer", "maps", "events", "objects", "adoption*"),
     *("lifetimes", "listing", "limits", "cancelled", "concurrent", "object_races"),
     *("daemon_target", "daemon_files", "daemon_life", "daemon_roles", "daemon_dial_stdio"),
-    *("package_ddos*", "package_tcplife"),
+    *("package_ddos*", "package_tcplife", "kernel_btf"),
 )
 """The files of tests/kernel that run on a board: those that need no command line there."""
 
@@ -78,7 +78,18 @@ def build(arch: str) -> Path:
         fresh = place.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(pack(root, "overlay"))
         os.replace(fresh, place)
+        prune(place.parent, f"overlay-{arch}-*")
     return place
+
+
+def prune(folder: Path, pattern: str) -> None:
+    """Removes all but the last three of what was made of older sources."""
+    found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+    for path in found[:-3]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def pack(root: Path, name: str) -> bytes:
