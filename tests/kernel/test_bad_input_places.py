@@ -87,7 +87,8 @@ def test_places_that_are_misspelt(hooks: CommandLine) -> None:
 
 
 def test_a_hook_that_the_target_does_not_offer(hooks: CommandLine) -> None:
-    hooks.run("attach", "hooks/probe_entry", "kprobe:do_nothing").refused(7, "kprobe", "xdp")
+    done = hooks.run("attach", "hooks/xdp_count", "xdp:lo,mode=offload")
+    done.refused(7, "XDP_MODE_OFFLOAD", "native or generic")
 
 
 def test_run_with_a_place_that_is_missing_leaves_nothing(bpfctl: CommandLine) -> None:
