@@ -27,6 +27,7 @@ from tests.kernel import (
     test_attach_uprobe_multi,
     usdt_library,
 )
+from tests.vm.overlay import prune
 
 PACKAGES = (("ddos", None), ("ddos", "v2"), ("tcplife", None))
 """Packages of bpf/ with their variants."""
