@@ -11,7 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
-from bpfd.attach.adopt import told_point
+from bpfd.attach.told import told_point
 from bpfd.kernel import holders, host, libbpf, program_dump, syscall
 from bpfd.kernel.constants import Cmd, LinkType, name_of
 from bpfd.kernel.info import ProgInfo, fdinfo, link_info, prog_info, prog_map_ids

@@ -6,7 +6,9 @@ from __future__ import annotations
 import pytest
 
 from bpfd import errors
-from bpfd.attach.adopt import adopt, find_point, point_of
+from bpfd.attach.adopt import adopt
+from bpfd.attach.found import find_point
+from bpfd.attach.told import point_of
 from bpfd.kernel.constants import AttachType, LinkType, ProgType
 from bpfd.kernel.info import LinkInfo
 from bpfd.v1 import attach_pb2, common_pb2
