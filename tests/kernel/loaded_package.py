@@ -39,6 +39,18 @@ def object_name(name: str, variant: str | None) -> str:
     return "-".join(filter(None, ("package", name, variant))) + ".bpf.o"
 
 
+def sent_btf(name: str, variant: str | None) -> bytes:
+    """What the object needs of a kernel without BTF, made beforehand; empty: nothing."""
+    folder = objects_folder()
+    path = folder / f"{object_name(name, variant)}.btf" if folder is not None else Path()
+    return path.read_bytes() if path.is_file() else b""
+
+
+def types_are_known(name: str) -> bool:
+    """Whether the kernel has BTF, or what the package needs of it was made beforehand."""
+    return Path("/sys/kernel/btf/vmlinux").exists() or bool(sent_btf(name, None))
+
+
 def built(package: Package, variant: str | None) -> bytes:
     """The package as an ELF object for this machine's kernel."""
     if (folder := objects_folder()) is not None:
@@ -77,7 +89,9 @@ class LoadedPackage:
         if take_over is not None:
             shared = {item.name for item in parsed.maps if item.kind == "map"}
             maps = {key: MapSetting(reuse_fd=take_over.fd(key)) for key in shared}
-        options = LoadOptions(maps=maps, constants=tuple(constants))
+        options = LoadOptions(
+            maps=maps, constants=tuple(constants), kernel_btf=sent_btf(name, variant)
+        )
         self.loaded = elf_object.load(name, elf, options)
         self.btf = Btf.parse(parsed.btf)
 

@@ -22,13 +22,13 @@ from bpfd.attach.attachment import Program
 from bpfd.kernel import netns
 from bpfd.kernel.constants import ProgType
 from bpfd.v1 import attach_pb2
-from tests.kernel.loaded_package import LoadedPackage, RingReader, ip
+from tests.kernel.loaded_package import LoadedPackage, RingReader, ip, types_are_known
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="loading tracing programs needs root"),
     pytest.mark.skipif(
-        not Path("/sys/kernel/btf/vmlinux").exists(), reason="the kernel has no BTF"
+        not types_are_known("tcplife"), reason="needs kernel BTF, and none is known"
     ),
 ]
 
