@@ -40,8 +40,8 @@ class Tool:
 PAHOLE = Tool("pahole", "BPFCTL_PAHOLE", "dwarves", (1, 22))
 """1.22 is the first whose --btf_encode_detached leaves the ELF file alone."""
 
-BPFTOOL = Tool("bpftool", "BPFCTL_BPFTOOL", "bpftool", (6, 0))
-"""`gen min_core_btf` came with Linux 5.18 (bpftool 5.18, 6.8 in its own numbers)."""
+BPFTOOL = Tool("bpftool", "BPFCTL_BPFTOOL", "bpftool", (6, 8))
+"""The first with numbers of its own; `gen min_core_btf` came with Linux 5.18 before it."""
 
 
 def command(tool: Tool, progress: Progress = silent) -> list[str]:
