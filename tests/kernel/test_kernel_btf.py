@@ -185,3 +185,13 @@ def _daemon_pid(api: Api) -> int:
 
     stub = target_pb2_grpc.TargetStub(api.channel)
     return stub.GetTarget(target_pb2.GetTargetRequest()).daemon_pid
+
+
+def test_of_an_object_that_asks_for_what_is_not_there(api: Api) -> None:
+    """All that is left for it may be the type that tells the size of pointers."""
+    strings = b"\0unsigned long\0"
+    types = struct.pack("=IIII", 1, 1 << 24, 8, 64)
+    for part in (types, b""):
+        sizes = (0, len(part), len(part), len(strings))
+        btf = struct.pack("=HBBI4I", 0xEB9F, 1, 0, 24, *sizes) + part + strings
+        assert offset_of_moved(api, btf) == 0
