@@ -13,14 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel import bundles, hooks_support
 from tests.kernel.api import eventually
-from tests.kernel.bundles import Variant
+from tests.kernel.bundles import Small
 from tests.kernel.command_line import finish
 from tests.kernel.far import SSHD, Far, far_machine
 from tests.kernel.relay import Relay, relay
@@ -29,21 +29,21 @@ pytestmark = pytest.mark.skipif(SSHD is None, reason="needs sshd (Debian: openss
 
 
 @pytest.fixture(scope="session")
-def bundle() -> Path:
+def real_bundle() -> Path:
     """The bundle of this checkout."""
     return bundles.real()
 
 
 @pytest.fixture(scope="session")
-def variant(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Variant:
-    """Makes bundles that differ from it in some files."""
-    folder = tmp_path_factory.mktemp("bundles")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small one."""
+    return bundles.small(tmp_path_factory.mktemp("bundle") / "small.tar.gz")
 
-    def make(name: str, changed: Mapping[str, str | None]) -> Path:
-        path = folder / f"{name}.tar.gz"
-        return path if path.exists() else bundles.variant(path, bundle, changed)
 
-    return make
+@pytest.fixture
+def small(tmp_path: Path) -> Small:
+    """Makes small bundles that differ from it in some files."""
+    return lambda name, changed: bundles.small(tmp_path / f"{name}.tar.gz", changed)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def home_of(far: Far) -> str:
     return found.group(1) if found else ""
 
 
-def test_up_down_and_purge_leave_nothing(far: Far, bundle: Path) -> None:
+def test_up_down_and_purge_leave_nothing(far: Far, real_bundle: Path) -> None:
     before = far.listing()
-    said = up(far, bundle)
+    said = up(far, real_bundle)
     assert "has been started (/var/lib/bpfd, " in said
     assert " MB sent)" in said
     assert home_of(far) == "/var/lib/bpfd"
@@ -79,7 +79,7 @@ def test_up_down_and_purge_leave_nothing(far: Far, bundle: Path) -> None:
     assert "was not running" in far.line.run("target", "down", "far").ok()
     done = far.line.run("-t", "far", "object", "list")
     done.refused(5, "the daemon is not running", "`bpfctl target up far`")
-    said = up(far, bundle)
+    said = up(far, real_bundle)
     assert "has been started (/var/lib/bpfd)" in said, "it was sent again"
     assert (
         "nothing of bpfd is left (/var/lib/bpfd" in far.line.run("target", "purge", "far").ok()
@@ -117,7 +117,7 @@ def test_purge_of_a_daemon_that_was_killed_and_cannot_start(far: Far, bundle: Pa
         for pid in far.daemons():
             os.kill(pid, signal.SIGKILL)
         assert eventually(lambda: not far.daemons())
-        far.sh("rm -r /var/lib/bpfd/current/bpfd/lib")
+        far.sh("rm /var/lib/bpfd/current/bpfd/bpfd")
         assert "xdp" in link(near)
         far.line.run("target", "purge", "far").ok()
         assert eventually(lambda: "xdp" not in link(near))
@@ -162,7 +162,7 @@ def test_an_upload_goes_on_where_it_was_cut(far: Far, bundle: Path) -> None:
         assert "has been started" in up(far, bundle)
         assert found.cut_at == []
         # What was under way at a cut is sent again: a window of the channel.
-        assert found.sent < size + 2 * (3 << 20)
+        assert found.sent < size + 2 * (5 << 19)
     assert far.sh("ls /var/lib/bpfd/upload") == ""
 
 
@@ -171,13 +171,14 @@ def test_the_next_command_goes_on_where_a_killed_one_was(far: Far, bundle: Path)
     with relay(far.port) as found:
         through(far, found)
         process = far.line.start("target", "up", "far", "--bundle", bundle)
-        assert eventually(lambda: found.sent > size // 2)
+        # A window of 2 MiB is lost with the connection.
+        assert eventually(lambda: found.sent > size // 8 * 7)
         process.kill()
         finish(process)
         assert far.daemons() == []
         before = found.sent
         up(far, bundle)
-        assert found.sent - before < size - size // 4
+        assert found.sent - before < size - size // 8
 
 
 def test_a_silent_network_is_noticed(far: Far, bundle: Path) -> None:
@@ -205,34 +206,25 @@ def test_what_was_left_and_is_wrong_is_sent_again(far: Far, bundle: Path, damage
     assert far.sh("ls /var/lib/bpfd/upload") == ""
 
 
-def test_without_a_tool_for_hashes(tmp_path: Path, bundle: Path, variant: Variant) -> None:
+def test_without_a_tool_for_hashes(tmp_path: Path, bundle: Path, small: Small) -> None:
     """The bundle's own Python compares its files with the manifest."""
     with far_machine(tmp_path, "mount --bind /bin/false /usr/bin/sha256sum") as far:
-        broken = variant("changed", {"bpfd/licenses/extra": None, "bpfd/bin/more": "#"})
-        assert "has been started" in up(far, broken)
+        assert "has been started" in up(far, bundle)
         far.line.run("target", "purge", "far").ok()
-        damaged = variant("damaged", {a_file(bundle): "#damaged"})
+        damaged = small("damaged", {"licenses/mine": "damaged"})
         done = far.line.run("target", "up", "far", "--bundle", damaged)
         done.refused(1, "arrived damaged")
         assert far.sh("ls /var/lib") == ""
 
 
-def a_file(bundle: Path) -> str:
-    """The name of a file that a manifest lists and that nothing needs."""
-    from bpfctl import bundle as library
-
-    names: list[str] = sorted(library.show(bundle)["files"])
-    return "bpfd/" + next(name for name in names if name.startswith("licen"))
-
-
 def test_no_room(tmp_path: Path, bundle: Path) -> None:
     """Known before, and found out in the middle: nothing is left either way."""
-    with far_machine(tmp_path, "mount -t tmpfs -o size=9m,mode=755 small /opt") as far:
+    with far_machine(tmp_path, "mount -t tmpfs -o size=6m,mode=755 small /opt") as far:
         before = far.listing()
         done = far.line.run("target", "up", "far", "--bundle", bundle, "--home", "/opt/a/b")
-        done.refused(1, "/opt/a/b has 9.0 MiB free", "--home")
+        done.refused(1, "/opt/a/b has 6.0 MiB free", "--home")
         assert far.listing() == before
-        far.sh("mount -t tmpfs -o nr_inodes=30,size=200m,mode=755 few /opt")
+        far.sh("mount -t tmpfs -o nr_inodes=10,size=200m,mode=755 few /opt")
         before = far.listing()
         done = far.line.run("target", "up", "far", "--bundle", bundle, "--home", "/opt/a/b")
         done.refused(1, "No space left on device", "make room")
@@ -303,9 +295,9 @@ def test_a_target_without_a_name(far: Far) -> None:
     far.line.run("target", "up", "local").refused(2, "it is reached by local")
 
 
-def test_a_bundle_for_another_machine(far: Far, variant: Variant) -> None:
+def test_a_bundle_for_another_machine(far: Far, small: Small) -> None:
     before = far.listing()
-    other = variant("other", {"bpfd/manifest.json": '{"architecture": "armhf", "files": {}}'})
+    other = small("other", {"manifest.json": '{"architecture": "armhf", "files": {}}'})
     done = far.line.run("target", "up", "far", "--bundle", other)
     done.refused(2, "it is for armhf, and far is amd64")
     (far.folder / "text").write_text("text")
@@ -367,11 +359,11 @@ def counted(far: Far) -> int:
     return int(row.split(",")[-1])
 
 
-def test_upgrade_under_traffic(far: Far, bundle: Path, variant: Variant) -> None:
+def test_upgrade_under_traffic(far: Far, real_bundle: Path, tmp_path: Path) -> None:
     """Another daemon takes over; every packet meets the program all the time."""
-    second = variant("second", {"bpfd/licenses/more": "another bundle"})
+    second = bundles.variant(tmp_path / "second.tar.gz", real_bundle, {"licenses/more": "more"})
     (far.folder / "hooks.o").write_bytes(hooks_support.compiled())
-    up(far, bundle)
+    up(far, real_bundle)
     old = far.daemons()
     with interfaces() as (near, other):
         far.line.run("-t", "far", "load", "hooks.o").ok()
@@ -398,10 +390,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_bundle_is_taken_back(
-    far: Far, bundle: Path, variant: Variant, how: str
-) -> None:
-    broken = variant(how.replace(" ", "-"), {"bpfd/bpfd": BROKEN[how]})
+def test_a_broken_bundle_is_taken_back(far: Far, bundle: Path, small: Small, how: str) -> None:
+    broken = small("broken", {"bpfd": BROKEN[how]})
     (far.folder / "hooks.o").write_bytes(hooks_support.compiled())
     up(far, bundle)
     with interfaces() as (near, _):
@@ -417,10 +407,8 @@ def test_a_broken_bundle_is_taken_back(
     assert far.sh("ls -A /var/lib/bpfd/bundles | wc -l") == "1\n"
 
 
-def test_open_sessions_are_not_ended_by_the_way(
-    far: Far, bundle: Path, variant: Variant
-) -> None:
-    second = variant("second", {"bpfd/licenses/more": "another bundle"})
+def test_open_sessions_are_not_ended_by_the_way(far: Far, bundle: Path, small: Small) -> None:
+    second = small("second", {"licenses/more": "another bundle"})
     (far.folder / "hooks.o").write_bytes(hooks_support.compiled())
     up(far, bundle)
     running = far.line.start(
