@@ -99,6 +99,8 @@ def up(
     They stay on until `lab down`. The first time a kernel is fetched, some 30 to 110 MB.
     """
     from bpfctl import lab
+    from bpfctl.bootstrap.errors import BootstrapFailed
+    from bpfctl.bundle.errors import BundleError
     from bpfctl.cli.progress import shown
 
     if name and len(names) > 1:
@@ -107,15 +109,19 @@ def up(
         name or "", memory, cpus, adb, android, join or "", rtc or "", password or ""
     )
     for recipe in names:
-        with shown() as progress:
-            board = lab.up(
-                recipe,
-                wishes,
-                refresh=refresh,
-                daemon=not no_daemon,
-                timeout=wait,
-                progress=progress,
-            )
+        try:
+            with shown() as progress:
+                board = lab.up(
+                    recipe,
+                    wishes,
+                    refresh=refresh,
+                    daemon=not no_daemon,
+                    timeout=wait,
+                    progress=progress,
+                )
+        except (BootstrapFailed, BundleError):
+            invocation.warn("the board runs without a daemon with --no-daemon")
+            raise
         _say(invocation, board)
 
 

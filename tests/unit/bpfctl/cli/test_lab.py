@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bpfctl import lab
+from bpfctl.bootstrap.errors import BootstrapFailed
 from bpfctl.cli.root import run
 from bpfctl.lab import state, work
 
@@ -102,3 +103,17 @@ def test_a_suite_that_has_moved_on_is_told(
     captured = capsys.readouterr()
     assert captured.out == "arm64-7.2: Linux 7.4.1+deb14-arm64, root@127.0.0.1:40001\n"
     assert "sid has moved on: arm64-7.2 now runs Linux 7.4.1+deb14-arm64" in captured.err
+
+
+def test_a_board_may_be_had_without_a_daemon(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def up(name: str, *_: Any, **__: Any) -> lab.Board:
+        raise BootstrapFailed(name, "the daemon does not start", "look at its log")
+
+    monkeypatch.setattr(lab, "up", up)
+    assert run(["lab", "up", "arm64-6.1"]) == 1
+    assert capsys.readouterr().err == (
+        "bpfctl: the board runs without a daemon with --no-daemon\n"
+        "bpfctl: error: target arm64-6.1: the daemon does not start; look at its log\n"
+    )
