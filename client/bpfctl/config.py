@@ -56,6 +56,8 @@ class SshTarget:
     """File of host keys; empty: as the SSH configuration says."""
     home: str = ""
     """Folder there of the daemon that `target up` put there; empty: none."""
+    become: str = ""
+    """Command that runs others with root's rights there ("sudo -n"); empty: none is needed."""
 
     @property
     def address(self) -> str:

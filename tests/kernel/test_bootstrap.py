@@ -444,6 +444,62 @@ def hook_programs() -> list[str]:
     return [each.name for each in ObjectFile.parse(hooks_support.compiled()).programs]
 
 
+SUDO = """#include <string.h>
+#include <unistd.h>
+int main(int count, char **words)
+{
+	if (count < 3 || strcmp(words[1], "-n") || setgid(0) || setuid(0))
+		return 1;
+	execvp(words[2], words + 2);
+	return 127;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+@pytest.mark.parametrize("sudo", [True, False])
+def test_a_user_who_is_not_root(tmp_path: Path, bundle: Path, sudo: bool) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir(mode=0o755)
+    if sudo:
+        (tmp_path / "sudo.c").write_text(SUDO)
+        subprocess.run(["gcc", "-o", programs / "sudo", tmp_path / "sudo.c"], check=True)
+        (programs / "sudo").chmod(0o4755)
+    (tmp_path / "passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
+        "pi:x:1000:1000::/opt:/bin/sh\n"
+    )
+    with far_machine(
+        tmp_path,
+        f"mount --bind {tmp_path}/passwd /etc/passwd",
+        f"mount --bind {programs} /usr/local/bin",
+        f"cp {tmp_path}/authorized_keys /run/keys",
+        settings=("AuthorizedKeysFile=/run/keys",),
+    ) as far:
+        before = far.listing()
+        address = f"pi@127.0.0.1:{far.port}"
+        far.line.run("target", "add", "far", "--ssh", address, "--replace").ok()
+        if not sudo:
+            done = far.line.run("target", "up", "far", "--bundle", bundle)
+            done.refused(6, "CAP_BPF", "user id 1000", "log in as root", "sudo")
+            assert far.listing() == before
+            return
+        assert "has been started (/var/lib/bpfd" in up(far, bundle)
+        assert "daemon_version" in far.line.run("target", "info", "far").ok()
+        assert "runs already" in far.line.run("target", "up", "far").ok()
+        far.line.run("target", "purge", "far").ok()
+        assert far.listing() == before
+
+
+def test_a_first_bundle_that_does_not_start(far: Far, small: Small) -> None:
+    before = far.listing()
+    broken = small("broken", {"bpfd": "#!/bin/sh\necho it hurts >&2\nexit 3\n"})
+    done = far.line.run("target", "up", "far", "--bundle", broken)
+    done.refused(1, "the daemon does not start: it hurts")
+    assert far.listing() == before
+    assert home_of(far) == ""
+
+
 FAKE_SYSTEMCTL = """#!/bin/sh
 echo "$@" >>{log}
 case $1 in

@@ -68,6 +68,8 @@ class Facts:
     installed: str = ""
     """Path of a command `bpfd`; empty: none."""
     login: str = "/"
+    sudo: bool = False
+    """Whether this user may do anything as root, without a password."""
     places: list[Place] = field(default_factory=list)
     homes: list[Home] = field(default_factory=list)
 
@@ -130,6 +132,8 @@ def _note(facts: Facts, key: str, value: str) -> bool:
             facts.homes.append(Home(value))
         case "machine" | "boot" | "installed" | "login":
             setattr(facts, key, value)
+        case "sudo":
+            facts.sudo = value == "yes"
         case "uid":
             facts.uid = int(value)
         case "capabilities":

@@ -24,6 +24,8 @@ from bpfctl.progress import Progress, silent
 if TYPE_CHECKING:
     from bpfd.v1 import target_pb2
 
+SUDO = "sudo -n"
+
 _ATTEMPTS = 5
 """How often a connection may break in a row before an upload is given up."""
 
@@ -78,6 +80,9 @@ def up(
             with closing(open_shell(name, config, timeout)) as shell:
                 done = _Up(shell, config, wanted, progress).do()
                 return dataclasses.replace(done, sent=sent + done.sent)
+        except _NeedsSudo:
+            assert isinstance(config, SshTarget)
+            config = dataclasses.replace(config, become=SUDO)
         except Cut as cut:
             sent += cut.sent
             attempts = 1 if cut.sent else attempts + 1
@@ -98,6 +103,10 @@ def check_home(home: str) -> None:
         )
 
 
+class _NeedsSudo(Exception):
+    """The user who has logged in can do nothing, and may become root by sudo."""
+
+
 class _Up:
     def __init__(
         self, shell: Shell, config: TargetConfig, wanted: Wanted, progress: Progress
@@ -114,15 +123,28 @@ class _Up:
             found = installed.find(self._shell, self._config, facts)
             if found is not None:
                 return Up(self._config, found.info, 0, found.started, installed=True)
+        if facts.sudo and not facts.privileged and isinstance(self._config, SshTarget):
+            raise _NeedsSudo
         check_rights(self._shell, facts)
         if home is not None and home.pid:
             return self._answer(home.path, 0, started=False)
         bundle = choose_bundle(self._shell, facts, self._wanted, self._progress)
         named = bool(self._wanted.home)
         home, sent = bring(self._shell, facts, home, bundle, self._progress, named=named)
-        daemon.start(self._shell, home.path, bundle.sha256)
+        try:
+            daemon.start(self._shell, home.path, bundle.sha256)
+        except BootstrapFailed:
+            self._take_back(home)
+            raise
         make_current(self._shell, home.path, bundle.sha256)
         return self._answer(home.path, sent, started=True)
+
+    def _take_back(self, home: Home) -> None:
+        """A bundle that does not start goes; so does a home that had none before."""
+        if home.current:
+            make_current(self._shell, home.path, home.current)
+        else:
+            scripts.run(self._shell, "purge", home.path)
 
     def _answer(self, home: str, sent: int, *, started: bool) -> Up:
         with daemon.asked(self._shell, home) as target:
@@ -150,7 +172,8 @@ def check_rights(shell: Shell, facts: Facts) -> None:
     if not facts.privileged:
         raise PermissionMissing(
             "root, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN",
-            f"user id {facts.uid} without them",
+            f"user id {facts.uid} without them: log in as root, or let that user run sudo "
+            "without a password",
             f"a daemon on {shell.name}",
         )
 

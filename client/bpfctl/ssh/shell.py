@@ -33,6 +33,7 @@ class SshShell:
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
         self.name = name
         self.host = config.host
+        self._become = f"{config.become} " if config.become else ""
         self._closing = contextlib.ExitStack()
         try:
             self._transport = connect(name, config, timeout, self._closing)
@@ -51,13 +52,16 @@ class SshShell:
         channel.exec_command(text)
         return channel
 
+    def _script(self, script: str) -> paramiko.Channel:
+        return self.command(f"{self._become}/bin/sh -c {shlex.quote(script)}")
+
     def run(
         self, script: str, stdin: bytes | Iterable[bytes] = b"", *, timeout: float = RUN_SECONDS
     ) -> Completed:
         import paramiko
 
         try:
-            channel = self.command(f"/bin/sh -c {shlex.quote(script)}")
+            channel = self._script(script)
             with channel:
                 return _Conversation(channel, timeout).hold(stdin)
         except TimeoutError:
@@ -73,12 +77,15 @@ class SshShell:
     def dial(self, socket_path: str, fallback: str) -> paramiko.Channel:
         import paramiko
 
+        if self._become:
+            # What the server opens by itself, it opens as the user who has logged in.
+            return self._script(fallback)
         try:
             return self._transport.open_unix_socket(socket_path, _OPEN_SECONDS)
         except paramiko.ChannelException:
             # OpenSSH gives one reason for sockets that nobody serves and for those that its
             # configuration closes: the command finds out.
-            return self.command(f"/bin/sh -c {shlex.quote(fallback)}")
+            return self._script(fallback)
 
     def close(self) -> None:
         self._closing.close()

@@ -76,6 +76,7 @@ while IFS= read -r line; do
 done </proc/cpuinfo
 while read -r _ point type _; do echo "mount $type $point"; done </proc/mounts
 echo "login ${HOME:-/}"
+command -v sudo >/dev/null 2>&1 && sudo -n true >/dev/null 2>&1 && echo "sudo yes"
 echo "installed $(command -v bpfd)"
 [ -n "$home" ] && tell_home "$home"
 number=0

@@ -18,5 +18,11 @@ mkdir -p "$home/run" "$home/state" || exit
 [ -e "$home/run/mounts" ] || cat /proc/mounts >"$home/run/mounts" || exit
 echo "$boot" >"$home/run/boot" || exit
 rmdir "$home/lock" 2>/dev/null
+if [ -d /run/systemd/system ]; then
+	# Out of the group of this login: systemd may end all that is in it with the connection.
+	for top in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+		{ echo "$$" >"$top/cgroup.procs"; } 2>/dev/null
+	done
+fi
 TMPDIR=$home/run exec "$home/bundles/$2/bpfd/bpfd" serve --detach \
 	--socket "$home/run/bpfd.sock" --state-dir "$home/state" --log "$home/run/log"
