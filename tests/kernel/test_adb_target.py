@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,9 +79,11 @@ def path_without_adb(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def built() -> Path:
-    """The bundle of this machine's architecture."""
-    return bundle.build("amd64").path
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of this machine's architecture; it stays as it is when another is built."""
+    copy = tmp_path_factory.mktemp("bundle") / "bundle.tar.gz"
+    shutil.copy(bundle.build("amd64").path, copy)
+    return copy
 
 
 @contextlib.contextmanager
