@@ -81,7 +81,8 @@ def fetch(build: KernelBuild, progress: Progress = silent) -> Found:
             "take BTF out of the vendor's kernel image or vmlinux: `bpfctl btf add FILE`",
         )
     tried: list[str] = []
-    for archive, package in _packages(kernel, tried):
+    failed: list[ArchiveError] = []
+    for archive, package in _packages(kernel, tried, failed):
         found = _read(archive, package, progress)
         if found is None:
             continue
@@ -91,6 +92,10 @@ def fetch(build: KernelBuild, progress: Progress = silent) -> Found:
             )
         source = f"Debian {archive.suite}, {package.name} {package.version}"
         return Found(found.kernel, source)
+    if failed and not tried:
+        raise KernelBtfError(
+            f"Debian's archive cannot be asked: {failed[0].why}", failed[0].hint
+        )
     raise KernelBtfError(
         f"Debian's archive has no longer what linux {kernel.version} was built to"
         f" ({', '.join(tried)})",
@@ -99,12 +104,20 @@ def fetch(build: KernelBuild, progress: Progress = silent) -> Found:
     )
 
 
-def _packages(kernel: DebianKernel, tried: list[str]) -> Iterator[tuple[Archive, Package]]:
-    """Packages that may have it, small ones first; fills `tried` with their names."""
+def _packages(
+    kernel: DebianKernel, tried: list[str], failed: list[ArchiveError]
+) -> Iterator[tuple[Archive, Package]]:
+    """Packages that may have it, small ones first.
+
+    Fills `tried` with those that a suite does not have, `failed` with why one gave no answer.
+    """
     for suite in kernel.suites:
         try:
             archive = Archive(suite, kernel.arch)
-        except ArchiveError:
+            # So that what follows fails for want of the package alone.
+            archive.packages("base-files")
+        except ArchiveError as error:
+            failed.append(error)
             continue
         for name in _names(kernel):
             text = f"{name}={kernel.version}"

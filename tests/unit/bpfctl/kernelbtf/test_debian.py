@@ -56,6 +56,7 @@ class FakeArchive:
     """An archive with a few packages, that counts what is downloaded."""
 
     has: ClassVar[dict[str, set[str]]] = {}
+    broken: ClassVar[bool] = False
     downloaded: ClassVar[list[str]] = []
     forgotten: ClassVar[list[str]] = []
 
@@ -63,6 +64,10 @@ class FakeArchive:
         self.suite, self.arch = suite, arch
 
     def packages(self, name: str) -> list[Package]:
+        if self.broken:
+            raise ArchiveError("there is no apt-get", "use a container")
+        if name == "base-files":
+            return []
         if name not in self.has.get(self.suite, set()):
             raise ArchiveError("nothing")
         plain, _, version = name.partition("=")
@@ -80,6 +85,7 @@ class FakeArchive:
 def archive(monkeypatch: pytest.MonkeyPatch) -> type[FakeArchive]:
     monkeypatch.setattr(debian, "Archive", FakeArchive)
     monkeypatch.setattr(FakeArchive, "has", {})
+    monkeypatch.setattr(FakeArchive, "broken", False)
     monkeypatch.setattr(FakeArchive, "downloaded", [])
     monkeypatch.setattr(FakeArchive, "forgotten", [])
     return FakeArchive
@@ -123,6 +129,13 @@ def test_a_kernel_that_the_archive_has_no_longer(archive: type[FakeArchive]) -> 
         debian.fetch(ARMHF)
     assert "6.1.176-1 of bookworm" in str(caught.value)
     assert "btf add" in caught.value.hint
+
+
+def test_an_archive_that_cannot_be_asked(archive: type[FakeArchive]) -> None:
+    archive.broken = True
+    with pytest.raises(KernelBtfError, match="cannot be asked: there is no apt-get") as caught:
+        debian.fetch(ARMHF)
+    assert caught.value.hint == "use a container"
 
 
 def test_a_package_of_another_build_is_not_taken(
