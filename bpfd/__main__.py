@@ -170,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return EX_CANTCREAT
         if options.ready_fd < 0:
             return code
+    from bpfd import older_grpc
+
+    older_grpc.accept()
     from bpfd import daemon, server
 
     return server.run(

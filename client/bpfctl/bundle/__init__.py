@@ -48,7 +48,7 @@ class Bundle:
 
 def architectures() -> list[str]:
     """What bundles can be built for, in Debian's words."""
-    return [each.name for each in recipe.load().architectures.values() if not each.missing]
+    return list(recipe.load().architectures)
 
 
 def build(arch: str, *, progress: Progress = silent, refresh: bool = False) -> Bundle:

@@ -91,6 +91,7 @@ def _modules(inputs: Inputs, native: Python, site: Path, work: Path) -> list[Mod
     places = [
         Place("bpfd", own.parent),
         Place("wheels", site),
+        Place("debian", inputs.tree / "usr" / "lib" / "python3" / "dist-packages"),
         Place("python", library, later=False, extensions=library / "lib-dynload"),
     ]
     return compile_modules(
@@ -110,7 +111,7 @@ def _add_modules(bundle: _Bundle, modules: list[Module]) -> None:
     folder = f"lib/python{bundle.inputs.recipe.python}"
     for module in modules:
         bundle.contents[f"{folder}/{module.path}"] = Content(module.file)
-        if module.place == "python":
+        if module.place in ("debian", "python"):
             bundle.belongs(module.source)
 
 

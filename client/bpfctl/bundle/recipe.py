@@ -34,8 +34,10 @@ class Architecture:
     """Debian's word: "armhf"."""
     machine: str
     """The wheels' word: "armv7l"."""
-    missing: str = ""
-    """Why there can be no bundle; empty: there can."""
+    packages: tuple[str, ...] = ()
+    """Debian's packages beside those of all architectures."""
+    without: tuple[str, ...] = ()
+    """Wheels that these packages stand in for."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,8 @@ class Recipe:
         """Raises BundleError where there can be no bundle for it."""
         found = self.architectures.get(name)
         if found is None:
-            known = [each.name for each in self.architectures.values() if not each.missing]
-            raise BundleError(
-                f"there is no bundle for {name!r}", f"architectures: {', '.join(known)}"
-            )
-        if found.missing:
-            raise BundleError(f"there is no bundle for {name}: {found.missing}")
+            known = ", ".join(self.architectures)
+            raise BundleError(f"there is no bundle for {name!r}", f"architectures: {known}")
         return found
 
 
@@ -127,9 +125,9 @@ def _wheel(table: dict[str, Any]) -> Wheel:
 
 
 def _architecture(name: str, table: dict[str, Any]) -> Architecture:
-    _only(table, f"architectures.{name}", "machine", "missing")
-    missing = _text(table, "missing") if "missing" in table else ""
-    return Architecture(name, _text(table, "machine"), missing)
+    _only(table, f"architectures.{name}", "machine", "packages", "without")
+    more = {key: _texts(table, key) for key in ("packages", "without") if key in table}
+    return Architecture(name, _text(table, "machine"), **more)
 
 
 def _only(table: dict[str, Any], where: str, *known: str) -> dict[str, Any]:

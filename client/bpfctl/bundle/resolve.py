@@ -100,9 +100,10 @@ def inputs(
 ) -> Inputs:
     """Finds and fetches everything. Raises BundleError and ArchiveError."""
     archive = Archive(recipe.suite, architecture.name)
-    packages = archive.closure(*recipe.packages)
+    packages = archive.closure(*recipe.packages, *architecture.packages)
     tree = archive.unpacked(packages, progress)
     progress("wheels", 0, 0)
+    wanted = [each for each in recipe.wheels if each.name not in architecture.without]
     return Inputs(
         recipe=recipe,
         architecture=architecture,
@@ -112,7 +113,7 @@ def inputs(
         debs=archive.download(packages, progress),
         texts=archive.tree("base-files", closure=False, progress=progress),
         triplet=archive.triplet,
-        wheels=tuple(wheels.fetch(recipe.wheels, architecture.machine, recipe.python)),
+        wheels=tuple(wheels.fetch(wanted, architecture.machine, recipe.python)),
     )
 
 

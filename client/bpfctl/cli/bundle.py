@@ -30,7 +30,7 @@ def command() -> None:
 
 
 @click.command()
-@click.option("--arch", required=True, help="Debian's word: amd64, arm64, armhf.")
+@click.option("--arch", required=True, help="Debian's word: amd64, arm64, armhf, riscv64.")
 @click.option(
     "-o",
     "--out",

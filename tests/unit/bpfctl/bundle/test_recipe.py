@@ -25,7 +25,8 @@ sha256 = ["{digest}"]
 machine = "aarch64"
 [architectures.riscv64]
 machine = "riscv64"
-missing = "nobody made it"
+packages = ["python3-thing"]
+without = ["thing"]
 """
 
 
@@ -39,7 +40,7 @@ def test_the_recipe_of_the_project() -> None:
     found = recipe.load()
     assert {"grpcio", "protobuf"} < {each.name for each in found.wheels}
     assert "libbpf.so.1" in found.libraries
-    assert bpfctl.bundle.architectures() == ["amd64", "arm64", "armhf"]
+    assert bpfctl.bundle.architectures() == ["amd64", "arm64", "armhf", "riscv64"]
 
 
 def test_wheels_are_as_the_project_demands_them() -> None:
@@ -58,11 +59,17 @@ def test_all_is_taken(tmp_path: Path) -> None:
     assert found.architecture("arm64").machine == "aarch64"
 
 
+def test_packages_may_stand_in_for_wheels(tmp_path: Path) -> None:
+    found = _load(tmp_path, TEXT)
+    riscv64 = found.architecture("riscv64")
+    assert (riscv64.packages, riscv64.without) == (("python3-thing",), ("thing",))
+    assert found.architecture("arm64").packages == ()
+
+
 def test_why_there_is_no_bundle(tmp_path: Path) -> None:
     found = _load(tmp_path, TEXT)
-    with pytest.raises(BundleError, match="no bundle for riscv64: nobody made it"):
-        found.architecture("riscv64")
-    with pytest.raises(BundleError, match=r"no bundle for 'mips'; architectures: arm64$"):
+    says = "no bundle for 'mips'; architectures: arm64, riscv64"
+    with pytest.raises(BundleError, match=says):
         found.architecture("mips")
 
 
