@@ -94,9 +94,9 @@ def board(
 
 
 @pytest.fixture
-def bpfctl(board: ReadyBoard, tmp_path: Path) -> Cli:
-    """The command line, at the board."""
-    return BoardCli(Path(), tmp_path, board.name)
+def bpfctl(board: ReadyBoard) -> Cli:
+    """The command line in this repository, at the board."""
+    return BoardCli(Path(), Path(__file__).parents[2], board.name)
 
 
 @pytest.fixture(scope="session")

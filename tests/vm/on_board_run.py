@@ -69,7 +69,7 @@ class OnBoard:
             bundle=board.bundle,
             files=" ".join(f"tests/kernel/{name}" for name in modules(self._quick)),
         )
-        done = board.lab.run(script, timeout=400.0)
+        done = board.lab.run(script, timeout=900.0)
         self.output = done.text
         found: dict[str, list[Result]] = {}
         for line in board.run(f"cat {FOLDER}/report.jsonl").splitlines():

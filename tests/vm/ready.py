@@ -38,13 +38,13 @@ class ReadyBoard:
         """Folder of the bundle there."""
         return f"{self.home}/current/bpfd"
 
-    def run(self, script: str, stdin: bytes = b"", *, timeout: float = 60.0) -> str:
+    def run(self, script: str, stdin: bytes = b"", *, timeout: float = 200.0) -> str:
         """Standard output of a script that must succeed."""
         done = self.lab.run(script, stdin, timeout=timeout)
         assert done.status == 0, f"{script}: {done.words}\n{done.text}"
         return done.text
 
-    def try_(self, script: str, *, timeout: float = 60.0) -> Completed:
+    def try_(self, script: str, *, timeout: float = 200.0) -> Completed:
         """A script that may fail."""
         return self.lab.run(script, timeout=timeout)
 

@@ -54,7 +54,7 @@ def test_memory_when_idle(board: ReadyBoard, facts: dict[str, object]) -> None:
 
 
 def test_start(board: ReadyBoard, facts: dict[str, object]) -> None:
-    begin, end = map(float, board.run(_START.format(bundle=board.bundle)).split())
+    begin, end = map(float, board.run(_START.format(bundle=board.bundle), timeout=300).split())
     facts["daemon start, s"] = round(end - begin, 2)
 
 

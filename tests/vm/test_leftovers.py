@@ -8,6 +8,7 @@ from pathlib import Path
 from bpfctl import bootstrap
 from bpfctl.config import load_targets
 
+from tests.kernel.test_readme import ROOT
 from tests.vm.command_line import BoardCli
 from tests.vm.ready import put_daemon, switched_on
 
@@ -24,12 +25,12 @@ done | grep -v -e dropbear -e /bin/sh -e find -e ' -c '
 """
 
 
-def test_nothing_is_left(recipe: str, look: str, stage: Path, tmp_path: Path) -> None:
+def test_nothing_is_left(recipe: str, look: str, stage: Path) -> None:
     with switched_on(recipe, look, memory=256) as board:
         board.run("true")
         before = sorted(board.run(_LISTING).text.splitlines())
         config = put_daemon(board).config
-        bpfctl = BoardCli(Path(), tmp_path, board.name)
+        bpfctl = BoardCli(Path(), ROOT, board.name)
         bpfctl("load", "bpf/ddos")
         bpfctl("attach", "ddos/ddos", "xdp:lo,mode=generic")
         during = board.run(_LISTING).text.splitlines()

@@ -20,12 +20,16 @@ PER_SECOND = 100
 _SOURCE = Path(__file__).parent / "ticks.bpf.c"
 
 
+def tick_object(target: Target) -> bytes:
+    """The program, compiled for a target."""
+    return build(_SOURCE, facts_of(target), target.btf.kernel_bytes).object
+
+
 @contextmanager
 def ticking(target: Target, session: Session) -> Iterator[EventStream]:
     """Events of a program that lives in a session of the target."""
-    elf = build(_SOURCE, facts_of(target), target.btf.kernel_bytes).object
-    target.load(elf, NAME, session=session)
-    point = f"perf_event:cpu-clock,freq={PER_SECOND}"
+    target.load(tick_object(target), NAME, session=session)
+    point = f"perf_event:cpu-clock,frequency={PER_SECOND}"
     target.attach(f"{NAME}/tick", point, session=session)
     with target.events(f"{NAME}/ticks") as stream:
         yield stream
