@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from .board import READY_SECONDS, Board
 from .errors import LabError
-from .image import Look
 from .recipe import Recipe, recipes
+from .rootfs import Look
 from .start import Wishes, board, boards, down, down_all, up
 
 __all__ = [

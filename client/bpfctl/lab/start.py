@@ -11,7 +11,7 @@ from bpfctl.config import AdbTarget, SshTarget, check_name
 from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.progress import Progress, silent
 
-from . import boot, image, recipe, state, targets
+from . import boot, image, recipe, rootfs, state, targets
 from .board import READY_SECONDS, Board
 from .errors import LabError
 from .keys import keys
@@ -50,8 +50,8 @@ class Wishes:
     """For the kernel, beside what it gets anyway."""
 
     @property
-    def look(self) -> image.Look:
-        return image.Look(self.adb, self.android)
+    def look(self) -> rootfs.Look:
+        return rootfs.Look(self.adb, self.android)
 
 
 AS_RECIPE = Wishes()
@@ -185,7 +185,7 @@ def _boot(
         rtc=wishes.rtc,
         cmdline=f"{made.cmdline} {wishes.cmdline}".strip(),
     )
-    overlay = image.overlay(
+    overlay = rootfs.overlay(
         wishes.look,
         own,
         name=name,
