@@ -229,21 +229,21 @@ _OTHERS = (
     Probe("tp_btf", "BPF_PROG_LOAD for sched_switch", probe.tp_btf, "5.5", _BTF_NEEDS),
     Probe("iterator", "BPF_PROG_LOAD for tasks", probe.iterator, "5.8", _BTF_NEEDS),
     Probe(
-        "fentry", "BPF_PROG_LOAD for do_exit",
-        functools.partial(probe.tracing, AttachType.TRACE_FENTRY, "do_exit"),
+        "fentry", f"attaching to {probe.TRAMPOLINE}",
+        functools.partial(probe.tracing, AttachType.TRACE_FENTRY),
         "5.5", _TRAMPOLINE,
     ),
     Probe(
-        "fexit", "BPF_PROG_LOAD for do_exit",
-        functools.partial(probe.tracing, AttachType.TRACE_FEXIT, "do_exit"),
+        "fexit", f"attaching to {probe.TRAMPOLINE}",
+        functools.partial(probe.tracing, AttachType.TRACE_FEXIT),
         "5.5", _TRAMPOLINE,
     ),
     Probe(
-        "LSM", "BPF_PROG_LOAD for file_open", probe.lsm,
+        "LSM", "attaching to quotactl", probe.lsm,
         "5.7", "CONFIG_BPF_LSM and bpf in the kernel's lsm= list",
     ),
     Probe(
-        "LSM of cgroups", "BPF_PROG_LOAD for socket_bind", probe.lsm_cgroup,
+        "LSM of cgroups", "trampolines, and BPF_PROG_LOAD for socket_bind", probe.lsm_cgroup,
         "6.0", "CONFIG_BPF_LSM and bpf in the kernel's lsm= list",
     ),
     Probe(
