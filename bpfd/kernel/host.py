@@ -289,11 +289,18 @@ def give_back_memory() -> None:
         malloc_trim(0)
 
 
-def group_id(name: str) -> int | None:
-    """Number of a group; None: there is none."""
-    import grp
+def group_id(name: str, path: str = "/etc/group") -> int | None:
+    """Number of a group in /etc/group; None: there is none.
 
+    getgrnam(3) would load libraries that the system's nsswitch.conf names, made for the
+    system's C library, into a process that may have another one.
+    """
     try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                found, _, number, *_ = (*line.split(":"), "", "", "")
+                if found == name and number.isascii() and number.isdigit():
+                    return int(number)
+    except OSError:
+        pass
+    return None

@@ -67,3 +67,12 @@ def test_reads_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 100)
     assert host.read_bytes(str(tmp_path / "file"), 10) == b"x" * 10
     assert host.read_bytes(str(tmp_path / "file")) == b"x" * 100
+
+
+def test_groups_of_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "group"
+    path.write_text("root:x:0:\nbpfd2:x:5:\nodd\nbpfd:x:no:\nbpfd:x:997:ann,bob\n")
+    assert host.group_id("bpfd", str(path)) == 997
+    assert host.group_id("root", str(path)) == 0
+    assert host.group_id("odd", str(path)) is None
+    assert host.group_id("bpfd", str(tmp_path / "none")) is None
