@@ -130,13 +130,17 @@ def _tcx_namespace(info: LinkInfo) -> str:
 def _find_primary(info: LinkInfo, reference: common_pb2.Interface) -> None:
     """The device that a netkit link was made on: of a peer's link the kernel tells the peer."""
     for namespace in netns.everywhere():
-        with contextlib.suppress(OSError), netns.entered(namespace.path):
-            for index in interface.names().values():
-                if _is_linked(index, info):
-                    reference.ifindex = index
-                    if path := _foreign(namespace):
-                        reference.netns.path = path
-                    return
+        try:
+            with netns.entered(namespace.path):
+                indexes = interface.names().values()
+                index = next((each for each in indexes if _is_linked(each, info)), 0)
+        except OSError:
+            continue
+        if index:
+            reference.ifindex = index
+            if path := _foreign(namespace):
+                reference.netns.path = path
+            return
 
 
 def _is_linked(index: int, info: LinkInfo) -> bool:
