@@ -222,6 +222,22 @@ def test_a_wrong_password_ends(far_by_password: Far) -> None:
     done.refused(5, "does not let root in", "password", context=True)
 
 
+def test_questions_of_the_server(tmp_path: Path) -> None:
+    """keyboard-interactive: here PAM asks for the password."""
+    write_shadow(tmp_path)
+    with far_machine(
+        tmp_path,
+        f"mount --bind {tmp_path}/shadow /etc/shadow",
+        settings=("UsePAM=yes", "KbdInteractiveAuthentication=yes", "AuthorizedKeysFile=none"),
+    ) as far:
+        ask(far).refused(5, "nobody can be asked for a password")
+        with typed(far) as terminal:
+            terminal.expect("(root@127.0.0.1) Password: ")
+            terminal.type_unseen(PASSWORD)
+            ended_logged_in(terminal)
+            assert PASSWORD not in terminal.shown
+
+
 def test_no_password_goes_to_a_host_with_another_key(far_by_password: Far) -> None:
     """StrictHostKeyChecking no: as ssh, which then logs in by key only."""
     far = far_by_password
