@@ -29,7 +29,8 @@ int um_one(int a) { return a + 1; }
 int um_two(int a) { return a + 2; }
 int um_three(int a) { return a + 3; }
 int other_one(int a) { return a + 4; }
-unsigned short um_semaphore = 0;
+/* In the file, which .bss is not. */
+unsigned short um_semaphore __attribute__((section(".probes"))) = 0;
 int um_raised(int a) { return *(volatile unsigned short *)&um_semaphore; }
 """
 
