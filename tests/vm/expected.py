@@ -25,42 +25,51 @@ BOARDS = (
 PUSHED = ("arm64-6.12", "armhf-6.1", "amd64-6.1")
 """The boards that every change is tested on."""
 
+_6_1 = ".*-6[.]1"
+
 _NO_BTF = "armhf-.*"
 """Debian builds kernels for 32-bit ARM without BTF."""
 
 MISSING: Mapping[str, str] = {
+    # by the kernel's version
+    "program netfilter": _6_1,
+    "map cgrp_storage": _6_1,
+    "tcx link": _6_1,
+    "netfilter link": _6_1,
+    "netkit link": _6_1,
+    "sockmap link": _6_1,
+    "uprobe multi link": _6_1,
+    "struct_ops link": f"{_6_1}|{_NO_BTF}",
+    "cgroup Unix sockets": _6_1,
+    "instructions v4": _6_1,
+    "map arena": f"{_6_1}|armhf-.*",
+    "map insn_array": f"{_6_1}|.*-6.12",
+    "uprobe session link": f"{_6_1}|.*-6.12",
+    # by what the architecture has
+    "fentry": f"{_NO_BTF}|arm64-6.1",
+    "fexit": f"{_NO_BTF}|arm64-6.1",
+    "LSM": f"{_NO_BTF}|arm64-6.1",
+    "LSM of cgroups": f"{_NO_BTF}|arm64-6.1",
+    "kprobe multi link": f"{_NO_BTF}|{_6_1}|arm64-6.12|riscv64-.*",
+    "kprobe": "riscv64-.*",
+    "hardware counters": "amd64-.*|armhf-.*|riscv64-.*",
+    # by how Debian built the kernel
     "kernel BTF": _NO_BTF,
     "tp_btf": _NO_BTF,
     "iterator": _NO_BTF,
     "struct_ops": _NO_BTF,
-    "program lsm": _NO_BTF,
-    "program tracing": _NO_BTF,
-    "program struct_ops": _NO_BTF,
-    "program ext": _NO_BTF,
-    "LSM": f"{_NO_BTF}|arm64-6.1",
-    "LSM of cgroups": f"{_NO_BTF}|arm64-6.1",
-    "fentry": f"{_NO_BTF}|arm64-6.1",
-    "fexit": f"{_NO_BTF}|arm64-6.1",
-    "kprobe multi link": f"{_NO_BTF}|.*-6.1|arm64-6.12|riscv64-.*",
-    "uprobe multi link": ".*-6.1",
-    "tcx link": ".*-6.1",
-    "netfilter link": ".*-6.1",
-    "program netfilter": ".*-6.1",
-    "instructions v4": ".*-6.1|armhf-6.12",
-    "kprobe": "riscv64-.*",
-    "cgroup Unix sockets": ".*-6.1",
-    "hardware counters": "amd64-.*|armhf-.*|riscv64-.*",
+    "program lirc_mode2": ".*",
 }
 """Features by the name that `target info --features` gives them, and the boards (a pattern)
 whose kernels lack them."""
 
 SKIPS: Mapping[str, str] = {
     r"needs two CPUs": ".*",
-    r"an order of programs on a cgroup": ".*-6.1|.*-6.12",
+    r"an order of programs on a cgroup": ".*-6[.]1|.*-6[.]12",
     r"needs (the kernel's types|kernel BTF)": _NO_BTF,
     r"no shared C library is where the loader looks": ".*",
     r"this machine counts cycles": "arm64-.*",
-    r"this kernel does not tell where a perf link is": ".*-6.1",
+    r"this kernel does not tell where a perf link is": _6_1,
 }
 """Reasons of skipped tests (patterns), and the boards on which they may be given."""
 
