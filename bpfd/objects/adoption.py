@@ -201,7 +201,7 @@ def _link(
     message = objects_pb2.Link(name=name, program_id=program_id)
     if note is not None:
         message.CopyFrom(note)
-        message.program_id = program_id
+        message.program_id = program_id or note.program_id  # struct_ops links name none
     else:
         message.point.CopyFrom(adopt.find_point(attachment.fds))
     for program in held.loaded.programs.values():

@@ -17,7 +17,7 @@ from bpfd.attach.adopt import adopt, find_point
 from bpfd.attach.attachment import ATOMIC, Attachment, Program
 from bpfd.kernel import elf_object, netns, struct_ops, syscall
 from bpfd.kernel.load_options import Loaded, LoadOptions
-from bpfd.v1 import attach_pb2, common_pb2
+from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
 from tests.kernel import clang
 from tests.kernel.api import Api, refused
 from tests.kernel.conftest import MakeDaemon, RunningDaemon
@@ -253,6 +253,12 @@ def test_an_object_is_replaced_and_outlives_the_daemon(
     with daemon.channel() as channel:
         api = Api(channel)
         assert carry(pair, chosen(pair)) == SENT
+        (link,) = api.links.List(links_pb2.ListLinksRequest()).links
+        assert link.program == "cc_cong_avoid"
+        assert link.program_id in {
+            each.id
+            for each in api.objects.Get(objects_pb2.GetObjectRequest(name="cc")).programs
+        }
         assert api.unload("cc") == ["cc/cc_cong_avoid"]
     with pytest.raises(FileNotFoundError):
         chosen(pair)
