@@ -64,6 +64,24 @@ def choose(
     )
 
 
+def streamed_to(target: str, facts: Facts, home: str, packed: int, unpacked: int) -> bool:
+    """Whether a home that is there has room for one more bundle only unpacked as it comes.
+
+    Raises BootstrapFailed when it has not even that.
+    """
+    free = next((place.free for place in facts.places if place.path == home), None)
+    if free is None:
+        return False
+    needed = unpacked + MARGIN_BYTES
+    if free < needed:
+        raise BootstrapFailed(
+            target,
+            f"{home} has {_mib(free)} free, and another bundle needs {_mib(needed)}",
+            "make room there",
+        )
+    return free < needed + packed
+
+
 def _fits(place: Place, facts: Facts, needed: int) -> bool:
     if place.free is not None and place.free < needed:
         return False

@@ -18,7 +18,7 @@ from bpfctl.bootstrap.layout import CANDIDATES, MAX_HOME_BYTES
 from bpfctl.bootstrap.send import Cut, send
 from bpfctl.bootstrap.shell import Shell, open_shell
 from bpfctl.config import AdbTarget, SshTarget, TargetConfig
-from bpfctl.errors import InvalidArgument, PermissionMissing
+from bpfctl.errors import InvalidArgument, PermissionMissing, TargetUnreachable
 from bpfctl.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -88,7 +88,13 @@ def up(
             attempts = 1 if cut.sent else attempts + 1
             if attempts > _ATTEMPTS:
                 raise cut.error from None
-            time.sleep(min(attempts, 3))
+            time.sleep(attempts)
+        except TargetUnreachable:
+            # One that has been restarted needs a while; one that never answered does not.
+            if attempts == 0 or attempts > _ATTEMPTS:
+                raise
+            attempts += 1
+            time.sleep(attempts)
 
 
 def check_home(home: str) -> None:
@@ -206,10 +212,14 @@ def bring(
 
     `named`: the user has said which folder becomes the new one.
     """
-    streamed = False
+    packed, unpacked = bundle.packed, bundle.unpacked
     if home is None:
-        choice = place.choose(shell.name, facts, bundle.packed, bundle.unpacked, named=named)
+        choice = place.choose(shell.name, facts, packed, unpacked, named=named)
         home, streamed = Home(choice.path), choice.streamed
+    elif bundle.sha256 in home.bundles or home.uploads:
+        streamed = False
+    else:
+        streamed = place.streamed_to(shell.name, facts, home.path, packed, unpacked)
     return home, send(shell, home, bundle, streamed=streamed, progress=progress)
 
 

@@ -13,7 +13,8 @@ tell_process() {
 }
 
 tell_home() {
-	[ -f "$1/made" ] || return
+	# What another user has put there is not started.
+	[ -O "$1" ] && [ -f "$1/made" ] || return
 	echo "home $1"
 	for bundle in "$1"/bundles/*/sha; do
 		[ -f "$bundle" ] && echo "bundle $(cat "$bundle")"
@@ -33,10 +34,8 @@ tell_place() {
 		echo "place $1 absent"
 		return
 	fi
-	until [ -d "$at" ]; do
-		at=${at%/*}
-		at=${at:-/}
-	done
+	until [ -d "${at:-/}" ]; do at=${at%/*}; done
+	at=${at:-/}
 	if [ "$at" = "$2" ]; then
 		[ -O "$at" ] || { echo "place $1 foreign"; return; }
 		if [ ! -f "$at/made" ] && [ -n "$(ls -A "$at")" ]; then

@@ -127,6 +127,18 @@ def test_a_home_is_found(tmp_path: Path) -> None:
         assert found.pid == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
+def test_what_others_have_put_there_is_no_home(tmp_path: Path) -> None:
+    """In /tmp anybody can make a folder of that name."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "made").touch()
+    os.chown(home, 65534, 65534)
+    facts = learn(LocalShell(), str(home), (str(home),))
+    assert facts.homes == []
+    assert [place.verdict for place in facts.places] == ["foreign"]
+
+
 def test_a_shell_that_does_not_work(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from bpfctl.bootstrap.errors import BootstrapFailed
 from bpfctl.bootstrap.facts import Facts, Place
-from bpfctl.bootstrap.place import Choice, choose
+from bpfctl.bootstrap.place import Choice, choose, streamed_to
 
 MIB = 1 << 20
 
@@ -61,3 +61,16 @@ def test_every_reason_is_told() -> None:
     ):
         assert says in text
     assert "/absent" not in text
+
+
+def test_room_for_one_more_bundle() -> None:
+    def streamed(free: int | None, path: str = "/h") -> bool:
+        facts = Facts(places=[place(path, free)])
+        return streamed_to("t", facts, "/h", 12 * MIB, 30 * MIB)
+
+    assert not streamed(50)
+    assert streamed(40)
+    assert not streamed(None)
+    assert not streamed(1, "/another")
+    with pytest.raises(BootstrapFailed, match=r"/h has 20.0 MiB free, .* needs 32.0 MiB"):
+        streamed(20)
