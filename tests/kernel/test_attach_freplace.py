@@ -12,7 +12,7 @@ import pytest
 from bpfd import attach, errors
 from bpfd.attach.adopt import adopt, find_point
 from bpfd.attach.attachment import Program
-from bpfd.kernel import elf_object, syscall
+from bpfd.kernel import elf_object, host, syscall
 from bpfd.kernel.load_options import Loaded, LoadOptions, ProgramSetting
 from bpfd.v1 import attach_pb2, common_pb2
 from tests.kernel import clang
@@ -47,6 +47,10 @@ class Loads:
 @pytest.fixture
 def loads() -> Iterator[Loads]:
     """Skips with the kernel's reason where it refuses extensions."""
+    if not os.path.exists(host.KERNEL_BTF):
+        pytest.skip(
+            "needs kernel BTF: without it no function of a program may take its context"
+        )
     before = open_fds()
     target = elf_object.load("target", clang.compiled("freplace"), LoadOptions())
     fd = target.programs["program"].fd
