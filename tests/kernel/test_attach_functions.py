@@ -126,7 +126,9 @@ def test_a_kprobe_sees_the_function_run(file: Path, ret: bool) -> None:
 def test_a_kprobe_by_address(file: Path) -> None:
     with loaded("KPROBE") as counted:
         lines = b"".join(kernel_symbols.kallsyms("vmlinux")).splitlines()
-        address = next(int(each.split()[0], 16) for each in lines if each.endswith(b" notify_change"))
+        address = next(
+            int(each.split()[0], 16) for each in lines if each.endswith(b" notify_change")
+        )
         attachment = attached(counted, kprobe(address=address))
         file.chmod(0o600)
         assert counted.runs == 1
