@@ -242,6 +242,22 @@ def running() -> list[Running]:
 def locked(name: str) -> Iterator[Place]:
     """The folder of a board, for one process at a time."""
     folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(folder() / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield place(name)
+    path = folder() / f"{name}.lock"
+    while True:
+        with open(path, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_at(path, lock.fileno()):
+                # Who had it before us has removed it.
+                continue
+            try:
+                yield place(name)
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

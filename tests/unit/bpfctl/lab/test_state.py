@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,3 +180,18 @@ def test_one_at_a_time() -> None:
         assert other.poll() is None
     said, _ = other.communicate(timeout=10)
     assert (other.returncode, said) == (0, b"in\n")
+
+
+def test_waiting_for_each_other_leaves_nothing(folder: Path) -> None:
+    inside: list[int] = []
+
+    def work(number: int) -> None:
+        with state.locked("b"):
+            inside.append(number)
+            assert len(inside) == 1
+            time.sleep(0.001)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(100)))
+    assert list(folder.iterdir()) == []
