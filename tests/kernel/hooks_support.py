@@ -21,7 +21,7 @@ from bpfd.attach.attachment import Program
 from bpfd.features import PROBES
 from bpfd.kernel import cgroup, elf_object, info, netns, syscall
 from bpfd.kernel.constants import Cmd
-from bpfd.kernel.load_options import Constant, Loaded, LoadOptions, ProgramSetting
+from bpfd.kernel.load_options import Loaded, LoadOptions
 from bpfd.v1 import attach_pb2, common_pb2
 from tests.clang import CLANG
 from tests.kernel import clang
@@ -55,26 +55,23 @@ needs_root = [
 
 
 def compiled() -> bytes:
-    """The programs as an ELF object."""
-    return clang.compiled("hooks")
+    """The programs as an ELF object, those that this kernel can have."""
+    return clang.compiled("hooks", *_left_out())
 
 
 @functools.cache
-def what_fits() -> LoadOptions:
-    """How the programs are loaded into this kernel: without what it does not have."""
+def _left_out() -> tuple[str, ...]:
+    """Defines that leave out what this kernel does not have."""
     try:
         PROBES["tp_btf"].run()
-        left_out = {}
+        defines: tuple[str, ...] = ()
     except OSError:
-        left_out = {name: ProgramSetting(load=False) for name in BY_KERNEL_TYPES}
-    for cookies in ((), (Constant(".rodata", 0, bytes(4)),)):
-        options = LoadOptions(programs=left_out, constants=cookies)
-        try:
-            elf_object.load("hooks", compiled(), options).close()
-        except errors.VerifierRejected:
-            continue
-        break
-    return options
+        defines = ("WITHOUT_TP_BTF",)
+    try:
+        elf_object.load("hooks", clang.compiled("hooks", *defines), LoadOptions()).close()
+    except errors.VerifierRejected:
+        defines = ("WITHOUT_RAW_COOKIES", *defines)
+    return defines
 
 
 BY_KERNEL_TYPES = ("tp_btf", "tp_btf_other", "tp_btf_exit")
@@ -149,9 +146,9 @@ def open_fds() -> int:
 @contextmanager
 def programs() -> Iterator[Programs]:
     """The programs, loaded; fails when a link or a file of this process is left."""
-    elf, options = compiled(), what_fits()
+    elf = compiled()
     before = open_fds()
-    loaded = elf_object.load("hooks", elf, options)
+    loaded = elf_object.load("hooks", elf, LoadOptions())
     found = Programs(loaded)
     try:
         yield found

@@ -195,7 +195,8 @@ def test_pinned_links_are_adopted(loaded: Programs) -> None:
             os.unlink(pin)
     assert len(adopted.fds) == len(pins)
     found = find_point(adopted.fds).perf_event
-    assert (found.type, found.config) == (SOFTWARE, CPU_CLOCK)
+    # Before Linux 6.6 a link does not tell its event.
+    assert (found.type, found.config) in ((SOFTWARE, CPU_CLOCK), (0, 0))
     assert adopted.update(loaded["sample_other"]) == OVERLAP
     work()
     adopted.close()

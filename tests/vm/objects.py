@@ -52,6 +52,9 @@ _TRIPLES = {
     "riscv64": "riscv64-linux-gnu",
 }
 
+_TOGETHER = (("hooks", "WITHOUT_RAW_COOKIES", "WITHOUT_TP_BTF"),)
+"""Programs with more than one define."""
+
 _CONDITION = re.compile(r"^#\s*(?:ifdef|ifndef|if defined\()\s*([A-Z][A-Z0-9_]*)", re.MULTILINE)
 
 
@@ -129,6 +132,7 @@ def _variants() -> Iterator[tuple[str, ...]]:
         for define in dict.fromkeys(_CONDITION.findall(source.read_text())):
             for value in _VALUES.get(define, ("",)):
                 yield name, f"{define}={value}" if value else define
+    yield from _TOGETHER
 
 
 def _program(folder: Path, machine: str, name: str, *defines: str) -> None:

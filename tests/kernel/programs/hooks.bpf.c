@@ -69,15 +69,15 @@ static __always_inline void traced(__u32 which, void *ctx)
 	hit(which);
 }
 
-/* Whether raw tracepoints have cookies (Linux 6.10). Written before the load. */
-const volatile __u32 raw_cookies = 1;
-
+/* Raw tracepoints have cookies since Linux 6.10. */
 static __always_inline void traced_raw(__u32 which, void *ctx)
 {
-	if (raw_cookies)
-		traced(which, ctx);
-	else if (is_counted())
+#ifdef WITHOUT_RAW_COOKIES
+	if (is_counted())
 		hit(which);
+#else
+	traced(which, ctx);
+#endif
 }
 
 /* IPv4 and UDP: neighbour discovery stays undisturbed. */
@@ -185,6 +185,7 @@ int raw_tracepoint_other(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+#ifndef WITHOUT_TP_BTF
 SEC("tp_btf/sys_enter")
 int tp_btf(__u64 *ctx)
 {
@@ -206,6 +207,7 @@ int tp_btf_exit(__u64 *ctx)
 {
 	return 0;
 }
+#endif
 
 SEC("uprobe")
 int probe_entry(void *ctx)
