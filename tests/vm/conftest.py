@@ -74,11 +74,6 @@ def recipe(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def quick(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--quick"))
-
-
-@pytest.fixture(scope="session")
 def look(request: pytest.FixtureRequest) -> str:
     """How the board is reached and what it looks like: ssh, adb or android."""
     return str(request.config.getoption("--look"))
@@ -100,6 +95,13 @@ def bpfctl(board: ReadyBoard) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def on_board(board: ReadyBoard, stage: Path, quick: bool) -> OnBoard:
-    """The tests of tests/kernel, which the board runs on itself."""
-    return OnBoard(board, stage, quick=quick)
+def on_board(request: pytest.FixtureRequest, board: ReadyBoard, stage: Path) -> OnBoard:
+    """The tests of tests/kernel, which the board runs on itself: those that were chosen."""
+    chosen = [
+        item.callspec.params["module"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and "on_board" in item.fixturenames
+        and hasattr(item, "callspec")
+    ]
+    return OnBoard(board, stage, [f"test_{module}.py" for module in chosen])

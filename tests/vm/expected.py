@@ -69,6 +69,7 @@ SKIPS: Mapping[str, str] = {
     r"needs (the kernel's types|kernel BTF)": _NO_BTF,
     r"this kernel tells nothing of perf links": _6_1,
     r"this kernel has no netkit": _6_1,
+    r"this kernel has no links for sockmaps": _6_1,
     r"no shared C library is where the loader looks": ".*",
     r"this machine counts cycles": "arm64-.*",
     r"this kernel does not tell where a perf link is": _6_1,

@@ -52,10 +52,10 @@ def modules(quick: bool) -> list[str]:
 class OnBoard:
     """The results by file of tests; the first who asks waits for the run."""
 
-    def __init__(self, board: ReadyBoard, scratch: Path, *, quick: bool) -> None:
+    def __init__(self, board: ReadyBoard, scratch: Path, files: list[str]) -> None:
         self._board = board
         self._scratch = scratch
-        self._quick = quick
+        self._files = files
         self.output = ""
 
     @cached_property
@@ -67,7 +67,7 @@ class OnBoard:
             folder=FOLDER,
             modules=_MODULES,
             bundle=board.bundle,
-            files=" ".join(f"tests/kernel/{name}" for name in modules(self._quick)),
+            files=" ".join(f"tests/kernel/{name}" for name in self._files),
         )
         done = board.lab.run(script, timeout=900.0)
         self.output = done.text
