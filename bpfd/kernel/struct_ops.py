@@ -85,10 +85,10 @@ def has_links() -> bool:
 
 
 def prepare(item: ctypes.c_void_p) -> None:
-    """Before the load: a struct_ops map for links, where the kernel has them."""
+    """Before the load: a struct_ops map for links where the kernel has them, and only there."""
     lib = library()
-    if has_links():
-        lib.bpf_map__set_map_flags(item, lib.bpf_map__map_flags(item) | BPF_F_LINK)
+    flags = lib.bpf_map__map_flags(item) & ~BPF_F_LINK
+    lib.bpf_map__set_map_flags(item, flags | (BPF_F_LINK if has_links() else 0))
 
 
 def take(item: ctypes.c_void_p, fd: int, programs: list[ctypes.c_void_p]) -> Part:

@@ -21,7 +21,7 @@ from bpfd.kernel import cgroup, elf_object, syscall
 from bpfd.kernel.load_options import Loaded, LoadOptions
 from bpfd.v1 import attach_pb2, links_pb2
 from tests.kernel import clang
-from tests.kernel.api import Api, refused
+from tests.kernel.api import SWITCHES, Api, refused
 from tests.kernel.conftest import RunningDaemon
 from tests.kernel.hooks_support import needs_root, open_fds, own_cgroup
 
@@ -213,10 +213,8 @@ def test_what_is_no_iterator_cannot_be_read(daemon: RunningDaemon) -> None:
     with daemon.channel() as channel:
         api = Api(channel)
         with api.session() as lifetime:
-            api.load("hooks", clang.compiled("hooks"), lifetime)
-            where = attach_pb2.AttachPoint()
-            where.raw_tracepoint.name = "sys_enter"
-            link = api.attach("hooks/raw_tracepoint", where)
+            api.load("one", clang.compiled("objects"), lifetime)
+            link = api.attach("one/count_switches", SWITCHES)
             with refused("invalid_argument") as found:
                 list(api.links.Read(links_pb2.ReadLinkRequest(name=link.name)))
             assert "is no iterator" in found.text
