@@ -193,7 +193,9 @@ def test_a_pinned_link_is_adopted(loaded: Programs, kind: str) -> None:
         adopted = adopt([syscall.obj_get(pin)])
     finally:
         os.unlink(pin)
-    assert find_point(adopted.fds) == point(kind)
+    told = find_point(adopted.fds)
+    # Before Linux 6.6 the link of a tracepoint does not tell which it is.
+    assert told == point(kind) or (kind == "tracepoint" and not told.ByteSize())
     assert adopted.method == first.method
     assert adopted.update(loaded[kind]) == ATOMIC  # it is the same
     other = loaded[f"{kind}_other"]
