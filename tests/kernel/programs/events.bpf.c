@@ -79,7 +79,8 @@ static __always_inline
 #else
 static
 #endif
-long one(__u32 index, struct request *request)
+	long
+	one(__u32 index, struct request *request)
 {
 	__u64 number = produced;
 	__u64 *record;
