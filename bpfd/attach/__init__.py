@@ -1,114 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks: one file each, and the table that finds the file for an attach point.
+"""Hooks: one file each, found by the name of the attach point's field.
 
-A new hook is a message in attach.proto, a file here with `attach(program, point)`, and a
-line in the table.
+A new hook is a message in attach.proto, a file here of the field's name with `HOOK` and
+`attach(program, point)`, and its name in the list. Files are imported when they are first
+asked for: a daemon that starts needs none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from types import ModuleType
 from typing import Any
 
 from bpfd import errors
-from bpfd.attach import (
-    cgroup_device,
-    cgroup_skb,
-    cgroup_sock,
-    cgroup_sock_addr,
-    cgroup_sockopt,
-    cgroup_sysctl,
-    clsact,
-    flow_dissector,
-    freplace,
-    iterator,
-    kprobe,
-    kprobe_multi,
-    ksyscall,
-    lsm,
-    lsm_cgroup,
-    lwt,
-    netfilter,
-    netkit,
-    perf_event,
-    process_socket,
-    raw_tracepoint,
-    sk_lookup,
-    sk_msg,
-    sk_reuseport,
-    sk_skb,
-    sock_ops,
-    socket_filter,
-    sockmap,
-    struct_ops,
-    tc,
-    tp_btf,
-    tracepoint,
-    tracing,
-    uprobe,
-    uprobe_multi,
-    usdt,
-    xdp,
-)
 from bpfd.attach.attachment import Attachment, Hook, Journal, Program
 from bpfd.v1 import attach_pb2
 
-_HOOKS: dict[str, tuple[Hook, Callable[..., Attachment]]] = {
-    "xdp": (xdp.HOOK, xdp.attach),
-    "tc": (tc.HOOK, tc.attach),
-    "cgroup_skb": (cgroup_skb.HOOK, cgroup_skb.attach),
-    "sock_ops": (sock_ops.HOOK, sock_ops.attach),
-    "cgroup_sock": (cgroup_sock.HOOK, cgroup_sock.attach),
-    "cgroup_sock_addr": (cgroup_sock_addr.HOOK, cgroup_sock_addr.attach),
-    "cgroup_sockopt": (cgroup_sockopt.HOOK, cgroup_sockopt.attach),
-    "cgroup_sysctl": (cgroup_sysctl.HOOK, cgroup_sysctl.attach),
-    "cgroup_device": (cgroup_device.HOOK, cgroup_device.attach),
-    "sk_msg": (sk_msg.HOOK, sk_msg.attach),
-    "sk_skb": (sk_skb.HOOK, sk_skb.attach),
-    "sk_reuseport": (sk_reuseport.HOOK, sk_reuseport.attach),
-    "socket_filter": (socket_filter.HOOK, socket_filter.attach),
-    "sk_lookup": (sk_lookup.HOOK, sk_lookup.attach),
-    "flow_dissector": (flow_dissector.HOOK, flow_dissector.attach),
-    "tracepoint": (tracepoint.HOOK, tracepoint.attach),
-    "raw_tracepoint": (raw_tracepoint.HOOK, raw_tracepoint.attach),
-    "tp_btf": (tp_btf.HOOK, tp_btf.attach),
-    "kprobe": (kprobe.HOOK, kprobe.attach),
-    "kprobe_multi": (kprobe_multi.HOOK, kprobe_multi.attach),
-    "ksyscall": (ksyscall.HOOK, ksyscall.attach),
-    "uprobe": (uprobe.HOOK, uprobe.attach),
-    "uprobe_multi": (uprobe_multi.HOOK, uprobe_multi.attach),
-    "tracing": (tracing.HOOK, tracing.attach),
-    "lsm": (lsm.HOOK, lsm.attach),
-    "lsm_cgroup": (lsm_cgroup.HOOK, lsm_cgroup.attach),
-    "netkit": (netkit.HOOK, netkit.attach),
-    "netfilter": (netfilter.HOOK, netfilter.attach),
-    "lwt": (lwt.HOOK, lwt.attach),
-    "freplace": (freplace.HOOK, freplace.attach),
-    "usdt": (usdt.HOOK, usdt.attach),
-    "iterator": (iterator.HOOK, iterator.attach),
-    "struct_ops": (struct_ops.HOOK, struct_ops.attach),
-    "perf_event": (perf_event.HOOK, perf_event.attach),
-}
+_KINDS = (
+    *("xdp", "tc", "cgroup_skb", "sock_ops", "cgroup_sock", "cgroup_sock_addr"),
+    *("cgroup_sockopt", "cgroup_sysctl", "cgroup_device", "sk_msg", "sk_skb"),
+    *("sk_reuseport", "socket_filter", "sk_lookup", "flow_dissector", "tracepoint"),
+    *("raw_tracepoint", "tp_btf", "kprobe", "kprobe_multi", "ksyscall", "uprobe"),
+    *("uprobe_multi", "tracing", "lsm", "lsm_cgroup", "netkit", "netfilter", "lwt"),
+    *("freplace", "usdt", "iterator", "struct_ops", "perf_event"),
+)
+"""Those that may attach without a kernel link also have `plan(program, point)`; their
+`attach` takes the journal too."""
 
-_PLANS: dict[str, Callable[[Program, Any], Journal | None]] = {
-    "tc": tc.plan,
-    "struct_ops": struct_ops.plan,
-    "lwt": lwt.plan,
-    "sk_msg": sk_msg.plan,
-    "sk_skb": sk_skb.plan,
-    "sk_reuseport": sk_reuseport.plan,
-    "socket_filter": socket_filter.plan,
+_JOURNALS = {
+    "clsact": ("clsact", "ClsactJournal"),
+    "struct_ops": ("struct_ops", "StructOpsJournal"),
+    "lwt": ("lwt", "LwtJournal"),
+    "sockmap": ("sockmap", "SockmapJournal"),
+    "socket": ("process_socket", "SocketJournal"),
 }
-"""Of hooks that may attach without a kernel link; their `attach` takes the journal too."""
+"""File and class of journals by their "kind"."""
 
-_JOURNALS: dict[str, Callable[[dict[str, Any]], Journal]] = {
-    "clsact": clsact.ClsactJournal.from_json,
-    "struct_ops": struct_ops.StructOpsJournal.from_json,
-    "lwt": lwt.LwtJournal.from_json,
-    "sockmap": sockmap.SockmapJournal.from_json,
-    "socket": process_socket.SocketJournal.from_json,
-}
-"""How journals are read, by their "kind"."""
+
+def _file(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def plan(program: Program, point: attach_pb2.AttachPoint) -> Journal | None:
@@ -118,8 +48,9 @@ def plan(program: Program, point: attach_pb2.AttachPoint) -> Journal | None:
     """
     kind = kind_of(point)
     hook_of(kind).check(program)
-    planner = _PLANS.get(kind)
-    return planner(program, getattr(point, kind)) if planner else None
+    planner = getattr(_file(kind), "plan", None)
+    found: Journal | None = planner(program, getattr(point, kind)) if planner else None
+    return found
 
 
 def attach(
@@ -134,7 +65,8 @@ def attach(
     kind = kind_of(point)
     hook_of(kind)
     more = () if journal is None else (journal,)
-    return _HOOKS[kind][1](program, getattr(point, kind), *more)
+    attachment: Attachment = _file(kind).attach(program, getattr(point, kind), *more)
+    return attachment
 
 
 def kind_of(point: attach_pb2.AttachPoint) -> str:
@@ -147,24 +79,27 @@ def kind_of(point: attach_pb2.AttachPoint) -> str:
 
 def hook_of(kind: str) -> Hook:
     """The hook of a field of AttachPoint. Raises NotSupported when this daemon has none."""
-    if kind not in _HOOKS:
+    if kind not in _KINDS:
         raise errors.NotSupported(
-            f"attaching to {kind}", needs=f"this daemon attaches to {', '.join(_HOOKS)}"
+            f"attaching to {kind}", needs=f"this daemon attaches to {', '.join(_KINDS)}"
         )
-    return _HOOKS[kind][0]
+    hook: Hook = _file(kind).HOOK
+    return hook
 
 
 def kinds() -> list[str]:
     """Fields of AttachPoint that this daemon attaches to."""
-    return list(_HOOKS)
+    return list(_KINDS)
 
 
 def journal_from_json(data: dict[str, Any]) -> Journal:
     """A journal that `Journal.to_json` wrote. Raises ValueError."""
-    read = _JOURNALS.get(data["kind"]) if isinstance(data, dict) and "kind" in data else None
-    if read is None:
+    place = _JOURNALS.get(data["kind"]) if isinstance(data, dict) and "kind" in data else None
+    if place is None:
         raise ValueError("not the journal of a hook")
-    return read(data)
+    file, kind = place
+    journal: Journal = getattr(_file(file), kind).from_json(data)
+    return journal
 
 
 def adopt_journal(journal: Journal) -> Attachment | None:

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Iterable
 
-from bpfd.attach import adopt
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.errors import BpfdError
 from bpfd.kernel import syscall
@@ -76,6 +75,8 @@ def _move_to_new(
     store: Store, held: HeldObject, old: Found, link: str, paths: list[str]
 ) -> None:
     """Puts the new program into a link that still runs the old one, pin included."""
+    from bpfd.attach import adopt  # brings every hook's file: only where links are found
+
     notes = {each.name: each for each in (old.note.links if old.note else ())}
     fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
@@ -190,6 +191,8 @@ def _link(
     paths: list[str],
     note: objects_pb2.Link | None,
 ) -> None:
+    from bpfd.attach import adopt
+
     fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
         return

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bpfd import attach
-from bpfd.attach import iterator
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.attach.attachment import Journal as JournalEntry
 from bpfd.attach.perf_link import PERF_IOCTL
@@ -314,9 +313,13 @@ class Links:
 
     def read(self, request: links_pb2.ReadLinkRequest) -> Iterator[bytes]:
         """What an iterator writes, in pieces; opened with the first one, which may raise."""
+        from bpfd.attach import iterator
+
         yield from iterator.pieces(self._opened_iterator(request), request.max_bytes)
 
     def _opened_iterator(self, request: links_pb2.ReadLinkRequest) -> int:
+        from bpfd.attach import iterator
+
         match request.WhichOneof("link"):
             case "name":
                 link = self._registry.link(request.name)
