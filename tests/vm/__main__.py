@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 def _test(run: Run, folder: Path) -> matrix.Column:
     """Runs pytest for one board and says so."""
     stem = folder / run.name.replace(", ", "-")
-    junit, facts, log = (stem.with_suffix(f".{end}") for end in ("xml", "json", "log"))
+    junit, facts, log = (Path(f"{stem}.{end}") for end in ("xml", "json", "log"))
     command = [sys.executable, "-m", "pytest", str(Path(__file__).parent), "-q", "-rfE"]
     command += [*run.arguments, f"--facts={facts}", f"--junitxml={junit}"]
     command += ["-o", "junit_family=xunit1"]
