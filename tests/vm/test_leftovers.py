@@ -18,7 +18,7 @@ find /sys/fs/bpf /sys/fs/cgroup /sys/kernel/tracing/instances 2>/dev/null
 cut -d' ' -f1-4 /proc/mounts
 cat /proc/modules | cut -d' ' -f1
 cat /sys/kernel/tracing/kprobe_events /sys/kernel/tracing/uprobe_events 2>/dev/null
-ip addr | grep -v valid_lft
+ip addr | grep -v valid_lft | sed 's/ tentative//'
 for pid in /proc/[0-9]*; do
     [ -s $pid/cmdline ] && tr '\\0' ' ' <$pid/cmdline && echo
 done | grep -v -e dropbear -e /bin/sh -e find -e ' -c '
