@@ -28,12 +28,16 @@ from tests.kernel.hooks_support import needs_root, open_fds, own_cgroup
 pytestmark = needs_root
 
 
-@contextmanager
-def loaded(kind: str) -> Iterator[Loaded]:
+def need_iterators() -> None:
     try:
         PROBES["iterator"].run()
     except OSError as error:
         pytest.skip(f"this kernel has no iterators: {error.strerror}")
+
+
+@contextmanager
+def loaded(kind: str) -> Iterator[Loaded]:
+    need_iterators()
     elf = clang.compiled("iterators", kind)
     before = open_fds()
     found = elf_object.load("iterators", elf, LoadOptions())
@@ -188,6 +192,7 @@ def test_bad_requests() -> None:
 
 
 def test_through_the_daemon(daemon: RunningDaemon) -> None:
+    need_iterators()
     with daemon.channel() as channel, daemon.channel(viewer=True) as viewing:
         api = Api(channel)
         with api.session() as lifetime:
