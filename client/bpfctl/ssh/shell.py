@@ -48,12 +48,15 @@ class SshShell:
 
     def command(self, text: str) -> paramiko.Channel:
         """Starts a command line in the login shell of the far side."""
-        channel = self._transport.open_session(window_size=WINDOW_BYTES, timeout=_OPEN_SECONDS)
+        return self._command(text, _OPEN_SECONDS)
+
+    def _command(self, text: str, timeout: float) -> paramiko.Channel:
+        channel = self._transport.open_session(window_size=WINDOW_BYTES, timeout=timeout)
         channel.exec_command(text)
         return channel
 
-    def _script(self, script: str) -> paramiko.Channel:
-        return self.command(f"{self._become}/bin/sh -c {shlex.quote(script)}")
+    def _script(self, script: str, timeout: float = _OPEN_SECONDS) -> paramiko.Channel:
+        return self._command(f"{self._become}/bin/sh -c {shlex.quote(script)}", timeout)
 
     def run(
         self, script: str, stdin: bytes | Iterable[bytes] = b"", *, timeout: float = RUN_SECONDS
@@ -61,7 +64,8 @@ class SshShell:
         import paramiko
 
         try:
-            channel = self._script(script)
+            # A far side that is gone answers nothing, the request for a channel neither.
+            channel = self._script(script, min(timeout, _OPEN_SECONDS))
             with channel:
                 return _Conversation(channel, timeout).hold(stdin)
         except TimeoutError:
