@@ -56,7 +56,7 @@ VIEWER_GROUP = "bpfd-viewer"
 
 _log = logging.getLogger("bpfd")
 
-_OPTIONS: list[tuple[str, Any]] = [
+OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
@@ -75,9 +75,10 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     # Clients may look after the daemon more often than that.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.enable_channelz", 0),
 ]
+"""What every server of the daemon is made with."""
 
 
 @dataclass
@@ -213,7 +214,7 @@ def open_all(daemon: Daemon, found: Services) -> Listening:
 
 def _server(daemon: Daemon, found: Services, role: Role | None) -> grpc.aio.Server:
     interceptor = Interceptor(role, daemon.audit, daemon.activity)
-    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
     for register in found.registrars:
         register(server)
     return server
