@@ -144,6 +144,38 @@ def test_attach_takes_the_place_of_the_section(cli: Cli) -> None:
     assert "bpfctl: error: " in err
 
 
+STORAGE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} of_sockets SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} totals SEC(".maps");
+SEC("socket")
+int look(struct __sk_buff *skb)
+{
+	return 0;
+}
+"""
+
+
+def test_maps_that_cannot_be_dumped_are_left_out(cli: Cli) -> None:
+    source = cli.folder / "storage.bpf.c"
+    source.write_text(STORAGE)
+    attach = ("--attach", "socket_filter:lo", "--duration", "100ms")
+    rows = cli.json("run", str(source), *attach)
+    assert {row["map"] for row in rows} == {"totals"}
+    assert_nothing_is_left(cli)
+
+
 def test_program_without_its_interface_loads_nothing_for_long(cli: Cli) -> None:
     said = cli.refused(2, "run", str(SOURCE), "-D", "WITH_XDP")
     assert "which interface? Add --interface NAME" in said

@@ -36,6 +36,11 @@ _WITHOUT_ENTRIES = (
     "queue",
     "stack",
     "reuseport_sockarray",
+    # Of objects of the kernel, by whose descriptors alone they are read.
+    "sk_storage",
+    "inode_storage",
+    "task_storage",
+    "cgrp_storage",
 )
 
 
