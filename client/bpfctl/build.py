@@ -56,6 +56,9 @@ _FLAGS_32BIT = (
 _ENVIRONMENT = ("CPATH", "C_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS")
 """Variables that change what clang does."""
 
+_OWN_HEADER_BYTES = 256 * 1024
+"""A larger header is not a program's own, but a vmlinux.h."""
+
 
 @dataclass(frozen=True)
 class TargetFacts:
@@ -242,11 +245,11 @@ class _Job:
                     code, said = 0, said + _note(self.source, _NOT_NARROWED)
             if code:
                 raise CompileError(said, _hint(said))
-            made = self._with_record_types(place, headers, content)
+            files = _dependencies(Path(place, "out.d").read_text(errors="surrogateescape"))
+            made = self._with_record_types(place, headers, content, files)
             timings["compile"] = time.perf_counter() - begin
             begin = time.perf_counter()
             data = strip_dwarf(made)
-            files = _dependencies(Path(place, "out.d").read_text(errors="surrogateescape"))
         warnings = said
         if self.narrow and _bypassed(files):
             warnings += _note(self.source, _BYPASSED)
@@ -262,12 +265,22 @@ class _Job:
         timings["store"] = time.perf_counter() - begin
         return Built(outcome.object, outcome.path, False, warnings, timings)
 
-    def _with_record_types(self, place: str, headers: list[str], content: bytes) -> bytes:
+    def _with_record_types(
+        self, place: str, headers: list[str], content: bytes, files: list[str]
+    ) -> bytes:
         """The object, with the types of its rings' records in its BTF."""
         from bpfctl.compiler import record_types
 
         made = Path(place, "out.o").read_bytes()
-        records = record_types.sent(content.decode(errors="replace"))
+        folders = {os.path.abspath(folder) for folder in self.folders[:-1]}
+        own = [
+            Path(file).read_text(errors="replace")
+            for file in files
+            if os.path.dirname(file) in folders
+            and file != os.path.abspath(self.source)
+            and os.path.getsize(file) <= _OWN_HEADER_BYTES
+        ]
+        records = record_types.sent(content.decode(errors="replace"), own)
         if not records or _knows(made, records):
             return made
         wrapper = Path(place, "records.c")

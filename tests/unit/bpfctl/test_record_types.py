@@ -78,6 +78,57 @@ def test_what_a_source_sends(source: str, found: dict[str, str]) -> None:
     assert sent(source) == found
 
 
+COMPAT = """
+static void *reserve_buf(__u64 size)
+{
+	if (bpf_core_type_exists(struct bpf_ringbuf)) { return 0; }
+	return bpf_ringbuf_reserve(&events, size, 0);
+}
+static long submit_buf(void *ctx, void *buf, __u64 size)
+{
+	return bpf_perf_event_output(ctx, &copies, F, buf, size);
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("struct a *e; e = reserve_buf(sizeof(*e));", {"events": "a"}),
+        ("struct a *e; submit_buf(ctx, e, sizeof(*e));", {"copies": "a"}),
+        ("struct a *e = reserve_buf(sizeof(struct b));", {"events": "b"}),
+        ("e = reserve_buf(4); submit_buf(ctx, e);", {}),
+    ],
+)
+def test_what_a_source_sends_by_functions_of_its_headers(
+    source: str, found: dict[str, str]
+) -> None:
+    assert sent(source, [COMPAT]) == found
+    assert sent(COMPAT + source) == found
+    assert sent(source) == {}
+
+
+@pytest.mark.skipif(not CLANG, reason="needs clang")
+def test_headers_beside_the_source_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path / "cache"))
+    begin = SOURCE.index("#define SEC")
+    end = SOURCE.index('SEC("xdp")')
+    wrapper = (
+        "static inline void *reserve_buf(__u64 size)\n"
+        "{ return bpf_ringbuf_reserve(&rb, size, 0); }\n"
+    )
+    (tmp_path / "sample.h").write_text(HEADER + SOURCE[begin:end] + wrapper)
+    path = tmp_path / "sample.bpf.c"
+    body = SOURCE[end:].replace("bpf_ringbuf_reserve(&rb, sizeof(*e), 0)", "reserve_buf(20)")
+    path.write_text('#include "sample.h"\n' + body)
+    btf = Btf.parse(ObjectFile.parse(build(path, FACTS, bytes).object).btf)
+    type_id = guess(btf, "rb")
+    assert type_id is not None
+    assert btf.type(type_id).name == "sample"
+
+
 @pytest.mark.skipif(not CLANG, reason="needs clang")
 def test_the_types_are_in_the_objects_btf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
