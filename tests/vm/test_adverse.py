@@ -20,7 +20,7 @@ from tests.vm.command_line import BoardCli
 from tests.vm.ready import ReadyBoard, put_daemon, switch_on, switched_on
 from tests.vm.ticks import NAME, PER_SECOND, tick_object, ticking, times
 
-GONE_SECONDS = 60
+GONE_SECONDS = 90
 """Longest time until a client says that its board is gone."""
 
 FORGOTTEN_SECONDS = 200
