@@ -28,6 +28,10 @@ from bpfd.kernel.load_options import (
     never,
 )
 
+STACK_BYTES = 127 * 8
+"""Size of a stack in a stack_trace map that does not say it: PERF_MAX_STACK_DEPTH addresses of
+linux/perf_event.h, the deepest that a kernel takes unless its administrator changed that."""
+
 _INSTRUCTIONS = 3
 """Verifier log levels that write what was verified (BPF_LOG_LEVEL of bpf_verifier.h)."""
 
@@ -302,8 +306,11 @@ def _configure_maps(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> N
         if setting.reuse_fd is not None:
             _reuse(name, item, setting.reuse_fd)
     for item in maps.values():
-        if lib.bpf_map__type(item) == MapType.STRUCT_OPS:
+        kind = lib.bpf_map__type(item)
+        if kind == MapType.STRUCT_OPS:
             struct_ops.prepare(item)
+        if kind == MapType.STACK_TRACE and not lib.bpf_map__value_size(item):
+            lib.bpf_map__set_value_size(item, STACK_BYTES)
     if not options.pin_by_name:
         for name, item in maps.items():
             setting_path = options.maps[name].pin_path if name in options.maps else ""

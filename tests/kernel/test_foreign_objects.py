@@ -98,7 +98,7 @@ def test_struct_ops_are_dumped_by_the_types_of_the_kernel(bpfctl: CommandLine) -
     [
         ("NO_ENTRIES", ["map fo_unsized", "max_entries", "--map-size fo_unsized="]),
         ("NO_INNER", ["map fo_outline", "what maps it holds", "__array(values"]),
-        ("NO_VALUE", ["map fo_stacks", "value_size", "declare"]),
+        ("NO_VALUE", ["map fo_valueless", "value_size", "declare"]),
         ("WRONG_FLAGS", ["map fo_flags", "an array", "flags 0x1"]),
         ("KFUNC", ["function 'no_function_of_any_kernel'", "__weak"]),
         ("KSYM", ["'no_variable_of_any_kernel'", "__weak"]),
@@ -118,6 +118,13 @@ def test_the_size_that_an_object_leaves_open_is_given(bpfctl: CommandLine) -> No
     bpfctl.run("load", path, "--name", "foreign", "--map-size", "fo_unsized=16").ok()
     (entry,) = (row for row in rows(bpfctl, "map", "list") if row["name"] == "fo_unsized")
     assert entry["max_entries"] == 16
+    bpfctl.run("unload", "foreign").ok()
+
+
+def test_stacks_are_as_deep_as_the_kernel_makes_them(bpfctl: CommandLine) -> None:
+    bpfctl.run("load", written(bpfctl, "NO_DEPTH"), "--name", "foreign").ok()
+    (entry,) = (row for row in rows(bpfctl, "map", "list") if row["name"] == "fo_stacks")
+    assert entry["bytes_value"] == 127 * 8
     bpfctl.run("unload", "foreign").ok()
 
 

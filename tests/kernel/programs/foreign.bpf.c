@@ -55,6 +55,14 @@ struct {
 #endif
 
 #ifdef NO_VALUE
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8);
+	__uint(key_size, sizeof(__u32));
+} fo_valueless SEC(".maps");
+#endif
+
+#ifdef NO_DEPTH
 /* Stacks whose depth is left to whoever loads the object. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
