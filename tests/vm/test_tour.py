@@ -83,7 +83,7 @@ def test_the_filter_at_a_network_card(
         wire.send(TCP4)
     become(
         bpfctl,
-        {"BLOCKED_SOURCE_V4": FRAMES, "PASSED": FRAMES, "ALLOWED_SOURCE_V4": FRAMES},
+        {"BLOCKED_SOURCE_V4": FRAMES, "PASSED": FRAMES, "PASSED_SOURCE": FRAMES},
     )
     bpfctl("unload", "ddos")
     assert "xdp" not in board.run("ip link show eth1")
