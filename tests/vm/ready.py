@@ -14,6 +14,8 @@ from bpfctl.bootstrap.shell import Completed
 from bpfctl.config import AdbTarget, SshTarget, changing_targets
 from bpfctl.target import Target
 
+from bpfd.server import QUIET_SECONDS
+
 MEMORY = 384
 """MiB: the board's memory holds its files, the daemon, and the tests with their own."""
 
@@ -47,6 +49,12 @@ class ReadyBoard:
     def try_(self, script: str, *, timeout: float = 200.0) -> Completed:
         """A script that may fail."""
         return self.lab.run(script, timeout=timeout)
+
+    def pss(self) -> int:
+        """Bytes of the daemon's share of memory (proc(5), smaps_rollup)."""
+        script = "cat /proc/$(pidof bpfd | tr ' ' '\\n' | tail -1)/smaps_rollup"
+        lines = self.run(script).splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
     def target(self) -> Target:
         """The library's view; the caller closes it."""
@@ -92,4 +100,7 @@ def switch_on(
         up = put_daemon(found)
         facts["seconds until its daemon answers"] = round(time.monotonic() - begin, 1)
         assert isinstance(up.config, SshTarget | AdbTarget)
-        yield ReadyBoard(found, recipe, look, found.name, up.config)
+        ready = ReadyBoard(found, recipe, look, found.name, up.config)
+        time.sleep(QUIET_SECONDS + 2)
+        facts["idle PSS, MB"] = round(ready.pss() / 1e6, 1)
+        yield ready
