@@ -92,11 +92,10 @@ def test_the_filter_at_a_network_card(
 def test_connections_are_told(
     bpfctl: Cli, board: ReadyBoard, recipe: str, nothing_left: None
 ) -> None:
-    if expected.lacks(recipe, "kernel BTF"):
-        said = bpfctl.refused(
-            bpfctl.try_("run", "bpf/tcplife").returncode, "run", "bpf/tcplife"
-        )
-        assert "BTF" in said
+    done = bpfctl.try_("run", "bpf/tcplife", "--duration", "1")
+    if done.returncode and expected.lacks(recipe, "kernel BTF"):
+        # This workstation does not know it either.
+        assert "BTF" in done.stderr
         return
     with bpfctl.started("run", "bpf/tcplife", "--count", "2", "-o", "jsonl") as running:
         wait_for(running, "attached")
