@@ -85,6 +85,9 @@ class Bridge:
         with contextlib.suppress(OSError, EOFError):
             while piece := far.recv(_PIECE):
                 near.sendall(piece)
+        with contextlib.suppress(OSError, EOFError):
+            # A channel to a socket ends only when both sides have said so.
+            far.shutdown_write()
         self._note_end(far)
         with self._lock:
             self._open.discard((near, far))
