@@ -50,6 +50,9 @@
 /* All headers of a packet together; more are PARSE_TOO_DEEP. */
 #define PARSE_HEADERS_BYTES_MAX 0x3fff
 
+/* Bytes of an Ethernet header that do not fill a word. */
+#define PARSE_BEFORE_WORDS 2
+
 /* EtherTypes: IEEE 802 numbers, macros and so not in vmlinux.h. */
 enum {
 	ETHERTYPE_IPV4 = 0x0800,
@@ -156,17 +159,20 @@ static __always_inline void *cursor_take(struct cursor *cursor, __u32 bytes)
  * Makes the verifier forget by which way the cursor came here: the difference
  * of two packet pointers is any number to it, so that all ways through the
  * headers before this point go on as one. Without it their number is multiplied
- * by each header that may or may not be there. 0, or negative when the headers
- * are longer than any that this parser follows.
+ * by each header that may or may not be there. It still knows that headers
+ * behind Ethernet are whole words, which CPUs that cannot read unaligned words
+ * (riscv64) depend on. 0, or negative when the headers are longer than any that
+ * this parser follows.
  */
 static __always_inline int cursor_settle(struct cursor *cursor)
 {
-	__u64 offset = cursor->position - cursor->start;
+	__u64 offset = cursor->position - cursor->start - PARSE_BEFORE_WORDS;
 
 	barrier_var(offset);
+	offset &= ~3ULL;
 	if (offset > PARSE_HEADERS_BYTES_MAX)
 		return PARSE_TOO_DEEP;
-	cursor->position = cursor->start + offset;
+	cursor->position = cursor->start + PARSE_BEFORE_WORDS + offset;
 	return 0;
 }
 
