@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -120,22 +121,23 @@ def refused(server: Server, command: str = "true", **where: object) -> str:
     return str(caught.value)
 
 
-def bridges() -> set[str]:
-    return {name for name in os.listdir("/tmp") if name.startswith("bpfctl-")}
-
-
-def test_calls_and_streams_go_through(server: Server, tmp_path: Path) -> None:
-    before = bridges(), threading.active_count()
+def test_calls_and_streams_go_through(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridges = tmp_path / "bridges"
+    bridges.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(bridges))
+    threads = threading.active_count()
     with FakeDaemon(f"unix:{tmp_path}/s") as fake:
         fake.target.btf[7] = bytes(range(256)) * 4096
         with open_target(server, dial(tmp_path / "s")) as target:
             assert target.info().hostname == "fake"
-            (folder,) = bridges() - before[0]
-            assert (Path("/tmp") / folder).stat().st_mode & 0o077 == 0
+            (folder,) = bridges.iterdir()
+            assert folder.stat().st_mode & 0o077 == 0
             with target.session("test") as session:
                 assert session.id == "s-1"
         assert fake.sessions.ended.wait(10)
-    assert bridges() == before[0]
+    assert list(bridges.iterdir()) == []
 
 
 def test_ssh_configuration_is_followed(server: Server, tmp_path: Path) -> None:
