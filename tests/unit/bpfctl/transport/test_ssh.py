@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,7 +126,6 @@ def test_calls_and_streams_go_through(
     bridges = tmp_path / "bridges"
     bridges.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(bridges))
-    threads = threading.active_count()
     with FakeDaemon(f"unix:{tmp_path}/s") as fake:
         fake.target.btf[7] = bytes(range(256)) * 4096
         with open_target(server, dial(tmp_path / "s")) as target:
