@@ -115,6 +115,8 @@ def test_the_socket_closes_with_its_process(loaded: Numbered) -> None:
         far.settimeout(20)
         attachment = attach.attach(loaded["nothing"], filter_of(far))
         near_filter = attach.attach(loaded["nothing"], filter_of(near))
+        # At once: as its filter drops the other side's end, it would wait for it for a minute.
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         near.close()
         near_filter.close()
         attachment.close()
