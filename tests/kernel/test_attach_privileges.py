@@ -8,6 +8,7 @@ check is at loading.
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ pytestmark = needs_root
 NOBODY = 65534
 
 
+HOOKS = ("xdp", "tc", "clsact", "cgroup_skb", "perf_event", "uprobe", "socket_filter")
+
+
 @pytest.fixture
 def loaded() -> Iterator[Programs]:
     with programs() as found:
@@ -40,6 +44,9 @@ def loaded() -> Iterator[Programs]:
 
 def as_nobody(call: Callable[[], object]) -> str:
     """Runs the call in a child without capabilities: what it raised, as text."""
+    # Hooks are imported when they are used, from folders that nobody may be kept out of.
+    for name in HOOKS:
+        importlib.import_module(f"bpfd.attach.{name}")
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
