@@ -72,6 +72,7 @@ SKIPS: Mapping[str, str] = {
     r"needs (the kernel's types|kernel BTF)": _NO_BTF,
     r"this kernel tells nothing of perf links": _6_1,
     r"this kernel has no (netkit|tcx)": _6_1,
+    r"registers a map once|does not exchange a struct_ops|no links for struct_ops": _6_1,
     r"cookies of raw tracepoints": _6_1,
     r"this kernel has no links for sockmaps": _6_1,
     r"no shared C library is where the loader looks": ".*",
