@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -33,9 +34,6 @@ pytestmark = needs_root
 NOBODY = 65534
 
 
-HOOKS = ("xdp", "tc", "clsact", "cgroup_skb", "perf_event", "uprobe", "socket_filter")
-
-
 @pytest.fixture
 def loaded() -> Iterator[Programs]:
     with programs() as found:
@@ -45,8 +43,8 @@ def loaded() -> Iterator[Programs]:
 def as_nobody(call: Callable[[], object]) -> str:
     """Runs the call in a child without capabilities: what it raised, as text."""
     # Hooks are imported when they are used, from folders that nobody may be kept out of.
-    for name in HOOKS:
-        importlib.import_module(f"bpfd.attach.{name}")
+    for module in pkgutil.iter_modules(attach.__path__):
+        importlib.import_module(f"bpfd.attach.{module.name}")
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
