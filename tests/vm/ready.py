@@ -101,6 +101,7 @@ def switch_on(
         facts["seconds until its daemon answers"] = round(time.monotonic() - begin, 1)
         assert isinstance(up.config, SshTarget | AdbTarget)
         ready = ReadyBoard(found, recipe, look, found.name, up.config)
-        time.sleep(QUIET_SECONDS + 2)
+        # The daemon looks after so many seconds whether it was quiet all the time.
+        time.sleep(2 * QUIET_SECONDS + 3)
         facts["idle PSS, MB"] = round(ready.pss() / 1e6, 1)
         yield ready
