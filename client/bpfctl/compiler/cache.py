@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from bpfctl.config import cache_dir
+
 FORMAT = 2
 """Raised when what is stored, or how objects are made, changes."""
 
@@ -60,13 +62,7 @@ def folder() -> Path:
 
     Raises OSError when it cannot be made.
     """
-    override = os.environ.get("BPFCTL_CACHE_DIR")
-    if override:
-        root = Path(override)
-    else:
-        import platformdirs
-
-        root = Path(platformdirs.user_cache_dir("bpfctl"))
+    root = cache_dir()
     root.mkdir(parents=True, exist_ok=True)
     return root
 
