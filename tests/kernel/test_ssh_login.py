@@ -43,19 +43,24 @@ def write_shadow(folder: Path) -> None:
     (folder / "shadow").write_text(f"root:{hashed}:19000:0:99999:7:::\n")
 
 
-@pytest.fixture
-def far_by_password(tmp_path: Path) -> Iterator[Far]:
-    """A machine that takes root's password, and no key of ours."""
+def with_password(folder: Path) -> str:
+    """What gives a machine's root the password."""
     hashed = subprocess.run(
         ["perl", "-e", "print crypt($ARGV[0], q($6$saltsalt$))", PASSWORD],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    (tmp_path / "shadow").write_text(f"root:{hashed}:19000:0:99999:7:::\n")
+    (folder / "shadow").write_text(f"root:{hashed}:19000:0:99999:7:::\n")
+    return f"mount --bind {folder}/shadow /etc/shadow"
+
+
+@pytest.fixture
+def far_by_password(tmp_path: Path) -> Iterator[Far]:
+    """A machine that takes root's password, and no key of ours."""
     with far_machine(
         tmp_path,
-        f"mount --bind {tmp_path}/shadow /etc/shadow",
+        with_password(tmp_path),
         settings=("PasswordAuthentication=yes", "AuthorizedKeysFile=none"),
     ) as found:
         yield found
@@ -318,16 +323,9 @@ def test_a_certificate(tmp_path: Path) -> None:
 
 def test_two_factors(tmp_path: Path) -> None:
     """A key and then a password."""
-    hashed = subprocess.run(
-        ["perl", "-e", "print crypt($ARGV[0], q($6$saltsalt$))", PASSWORD],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    (tmp_path / "shadow").write_text(f"root:{hashed}:19000:0:99999:7:::\n")
     with far_machine(
         tmp_path,
-        f"mount --bind {tmp_path}/shadow /etc/shadow",
+        with_password(tmp_path),
         settings=("PasswordAuthentication=yes", "AuthenticationMethods=publickey,password"),
     ) as far:
         ask(far).refused(5, "nobody can be asked for a password")
