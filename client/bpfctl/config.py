@@ -2,8 +2,8 @@
 """Named targets and the user's folders.
 
 Targets stand in `targets.toml` of the config folder (`BPFCTL_CONFIG_DIR`, else the user's
-own). `local` needs no entry: it is the daemon of this machine, at `BPFCTL_SOCKET` or
-/run/bpfd/bpfd.sock.
+own), groups of them as well (`bpfctl.groups`). `local` needs no entry: it is the daemon of
+this machine, at `BPFCTL_SOCKET` or /run/bpfd/bpfd.sock.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ DEFAULT_TARGET = "local"
 DEFAULT_SOCKET = "/run/bpfd/bpfd.sock"
 DEFAULT_DIAL = "bpfd dial-stdio"
 DEFAULT_TCP_PORT = 9843
+GROUP = "group:"
+"""Before the name of a group, where targets are named."""
 
 
 @dataclass(frozen=True)
@@ -177,24 +179,40 @@ def parse_ssh(text: str, command: str = DEFAULT_DIAL) -> SshTarget:
 
 def load_targets() -> dict[str, TargetConfig]:
     """Named targets in the order of the file; raises InvalidArgument when it is damaged."""
+    return {
+        name: _from_entry(name, entry, targets_file())
+        for name, entry in load_table("targets").items()
+    }
+
+
+def targets_file() -> Path:
+    """Path of `targets.toml`; it need not exist."""
+    return config_dir() / "targets.toml"
+
+
+def load_table(name: str) -> dict[str, Any]:
+    """A table of `targets.toml` as it stands there; raises InvalidArgument."""
+    path = targets_file()
+    table = _load(path).get(name, {})
+    if not isinstance(table, dict):
+        example = "[targets.NAME]" if name == "targets" else f"[{name}]"
+        raise InvalidArgument(str(path), f"{name} is not a table: write {example}")
+    return table
+
+
+def _load(path: Path) -> dict[str, Any]:
     import tomllib
 
-    path = config_dir() / "targets.toml"
     try:
-        text = path.read_text("utf-8")
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise InvalidArgument(str(path), error.strerror or str(error)) from None
     except UnicodeDecodeError:
         raise InvalidArgument(str(path), "not valid TOML: not a text in UTF-8") from None
-    try:
-        entries = tomllib.loads(text).get("targets", {})
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(str(path), f"not valid TOML: {error}") from None
-    if not isinstance(entries, dict):
-        raise InvalidArgument(str(path), "targets is not a table: write [targets.NAME]")
-    return {name: _from_entry(name, entry, path) for name, entry in entries.items()}
 
 
 def _from_entry(name: str, entry: Any, path: Path) -> TargetConfig:
@@ -225,14 +243,21 @@ def changing_targets() -> Iterator[dict[str, TargetConfig]]:
 
     Raises as `load_targets` and `save_targets`; nothing is saved when the block raises.
     """
+    with changing_file():
+        targets = load_targets()
+        yield targets
+        save_targets(targets)
+
+
+@contextlib.contextmanager
+def changing_file() -> Iterator[None]:
+    """Others who change `targets.toml` wait until the block ends."""
     folder = config_dir()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        targets = load_targets()
-        yield targets
-        save_targets(targets)
+        yield
     finally:
         os.close(handle)
 
@@ -247,11 +272,7 @@ def _settings(config: TargetConfig) -> dict[str, Any]:
 
 
 def save_targets(targets: dict[str, TargetConfig]) -> Path:
-    """Write all named targets, at once and readable for this user alone; gives the path."""
-    import tempfile
-
-    import tomli_w
-
+    """Write all named targets; gives the path. What else stands in the file is kept."""
     tables = {
         name: {
             "transport": config.transport,
@@ -259,14 +280,24 @@ def save_targets(targets: dict[str, TargetConfig]) -> Path:
         }
         for name, config in targets.items()
     }
-    folder = config_dir()
-    path = folder / "targets.toml"
+    return save_table("targets", tables)
+
+
+def save_table(name: str, table: dict[str, Any]) -> Path:
+    """Put a table in place of that in `targets.toml`, at once and readable for this user
+    alone; gives the path. Within `changing_file`."""
+    import tempfile
+
+    import tomli_w
+
+    path = targets_file()
+    document = {**_load(path), name: table}
     fresh = ""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             fresh = file.name
-            file.write(tomli_w.dumps({"targets": tables}))
+            file.write(tomli_w.dumps(document))
         os.replace(fresh, path)
     except OSError as error:
         if fresh:
@@ -275,13 +306,16 @@ def save_targets(targets: dict[str, TargetConfig]) -> Path:
     return path
 
 
-def check_name(name: str) -> str:
-    """`name` itself; raises InvalidArgument where it cannot name a target."""
+def check_name(name: str, what: str = "target name") -> str:
+    """`name` itself; raises InvalidArgument where it cannot name a target or a group."""
     if not _NAME.fullmatch(name):
-        raise InvalidArgument(
-            "target name", f"{name!r}: letters, digits, '.', '_' and '-', at most 64"
-        )
+        raise InvalidArgument(what, f"{name!r}: letters, digits, '.', '_' and '-', at most 64")
     return name
+
+
+def default_name() -> str:
+    """The target, or targets, where none are named: `BPFCTL_TARGET`, else `local`."""
+    return os.environ.get("BPFCTL_TARGET") or DEFAULT_TARGET
 
 
 def resolve(name: str | None = None) -> tuple[str, TargetConfig]:
@@ -289,15 +323,20 @@ def resolve(name: str | None = None) -> tuple[str, TargetConfig]:
 
     `name` is a named target, `local`, or an address: "unix:PATH", "ssh://[user@]host[:port]",
     "adb:[SERIAL]".
-    None: `BPFCTL_TARGET`, else `local`. Raises NotFound.
+    None: `BPFCTL_TARGET`, else `local`. Raises NotFound, and InvalidArgument for a name of
+    several targets (`bpfctl.groups`).
     """
-    name = name or os.environ.get("BPFCTL_TARGET") or DEFAULT_TARGET
+    name = name or default_name()
     if name.startswith("unix:"):
         return name, LocalTarget(name.removeprefix("unix:"))
     if name.startswith("ssh://"):
         return name, parse_ssh(name.removeprefix("ssh://").rstrip("/"))
     if name.startswith("adb:"):
         return name, AdbTarget(name.removeprefix("adb:"))
+    if "," in name or name.startswith(GROUP):
+        from bpfctl import groups
+
+        name = groups.single(name)
     targets = load_targets()
     if name in targets:
         return name, targets[name]

@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+
+if TYPE_CHECKING:
+    from bpfctl.output import Row
+    from bpfctl.target import Target
 
 
 @click.command()
@@ -29,10 +35,13 @@ def command(invocation: Invocation, program: str, point: str, name: str) -> None
     """
     from bpfctl.listing import own_link_row
 
-    with invocation.connect() as target:
+    def attach(target: Target) -> Row:
         link = target.attach(program, point, name=name)
-    if invocation.format == "table":
-        how = f" ({link.method})" if link.method else ""
-        invocation.say(f"attached {link.name}{how}")
-    else:
-        invocation.output.record(own_link_row(link))
+        if invocation.format == "table":
+            how = f" ({link.method})" if link.method else ""
+            invocation.say(f"attached {link.name}{how}", target)
+        return own_link_row(link)
+
+    rows = invocation.each(attach)
+    if invocation.format != "table":
+        invocation.records(rows)

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+
+if TYPE_CHECKING:
+    from bpfctl.target import Target
 
 
 @click.command()
@@ -14,7 +19,10 @@ from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 @pass_invocation
 def command(invocation: Invocation, links: tuple[str, ...]) -> None:
     """Detach links, by their names or the kernel ids of links of the daemon."""
-    with invocation.connect() as target:
+
+    def detach(target: Target) -> None:
         for link in links:
             gone = target.detach(int(link) if link.isdecimal() else link)
-            invocation.say(f"detached {gone.name}")
+            invocation.say(f"detached {gone.name}", target)
+
+    invocation.each(detach)

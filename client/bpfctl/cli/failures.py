@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 
@@ -50,21 +50,61 @@ def with_object(elf: bytes) -> Iterator[None]:
         raise Refused(error, elf) from None
 
 
-def show(error: Exception, *, verbose: bool = False) -> int:
-    """Write one error to standard error; gives the exit code."""
+WORST_FIRST = (EXIT_ERROR, 5, 6, 8, 7, 4, EXIT_USAGE, 3)
+"""Exit codes by how little they say of what was asked: the first is that of several targets."""
+
+
+def show(error: Exception, *, verbose: bool = False, where: str = "") -> int:
+    """Write one error to standard error; gives the exit code.
+
+    `where` names the targets it is of, when there are several.
+    """
     sys.stdout.flush()
     if isinstance(error, click.ClickException):
-        return _usage(error)
+        return _usage(error, where)
     if isinstance(error, Refused):
-        print(printable(explain(error, verbose=verbose), keep="\n\t"), file=sys.stderr)
+        text = explain(error, verbose=verbose, where=where)
+        print(printable(text, keep="\n\t"), file=sys.stderr)
         return EXIT_CODES[errors.VerifierRejected]
     text, code = describe(error)
+    # These begin with the target's name.
+    if isinstance(error, errors.TargetUnreachable | errors.ApiMismatch):
+        where = ""
     # The words of a compiler have lines; an error of ours is one.
     lines = "" if isinstance(error, errors.BpfctlError) else "\n\t"
-    print(f"bpfctl: error: {printable(text, keep=lines)}", file=sys.stderr)
+    print(f"{_head(where)}{printable(text, keep=lines)}", file=sys.stderr)
     if verbose and code == EXIT_ERROR and not isinstance(error, errors.BpfctlError):
         traceback.print_exception(error, file=sys.stderr)
     return code
+
+
+def show_each(
+    failed: Mapping[str, Exception], done: Sequence[str], *, verbose: bool = False
+) -> int:
+    """Write the errors of several targets, equal ones once; gives the worst exit code.
+
+    `done` are the targets where all went well: a last line says so.
+    """
+    codes = []
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, error in failed.items():
+        alike.setdefault((type(error).__name__, str(error)), []).append(name)
+    for names in alike.values():
+        codes.append(show(failed[names[0]], verbose=verbose, where=", ".join(names)))
+    if failed:
+        well = f"done on {', '.join(done)}; " if done else ""
+        print(f"bpfctl: {well}failed on {', '.join(failed)}", file=sys.stderr)
+    return worst(codes)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several targets; 0: all went well."""
+    left = {code for code in codes if code}
+    return next((code for code in WORST_FIRST if code in left), max(left, default=0))
+
+
+def _head(where: str) -> str:
+    return f"bpfctl: error: {where}: " if where else "bpfctl: error: "
 
 
 def describe(error: Exception) -> tuple[str, int]:
@@ -83,7 +123,7 @@ def describe(error: Exception) -> tuple[str, int]:
     return f"{kind}: {error}; this is a bug of bpfctl, --verbose shows where", EXIT_ERROR
 
 
-def explain(refused: Refused, *, verbose: bool = False) -> str:
+def explain(refused: Refused, *, verbose: bool = False, where: str = "") -> str:
     """A verifier's refusal at its source line; with all of its log when `verbose`."""
     from pathlib import Path
 
@@ -99,11 +139,11 @@ def explain(refused: Refused, *, verbose: bool = False) -> str:
     text = verifier.render(found, verbose)
     cut = " (only its end came over)" if error.log_truncated else ""
     more = "" if verbose else "; --verbose shows all of its log"
-    last = f"bpfctl: error: the verifier refused {error.program}{cut}, nothing was loaded{more}"
-    return f"{text}\n{last}"
+    last = f"the verifier refused {error.program}{cut}, nothing was loaded{more}"
+    return f"{text}\n{_head(where)}{last}"
 
 
-def _usage(error: click.ClickException) -> int:
+def _usage(error: click.ClickException, where: str) -> int:
     if isinstance(error, click.UsageError):
         if error.ctx is not None:
             print(error.ctx.get_usage(), file=sys.stderr)
@@ -113,5 +153,5 @@ def _usage(error: click.ClickException) -> int:
         text = f"{error.format_message().rstrip('.')}{hint}"
     else:
         text = error.format_message()
-    print(f"bpfctl: error: {printable(text)}", file=sys.stderr)
+    print(f"{_head(where)}{printable(text)}", file=sys.stderr)
     return EXIT_USAGE

@@ -11,6 +11,7 @@ from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.lazy import Entry, LazyGroup
 
 if TYPE_CHECKING:
+    from bpfctl.target import Target
     from bpfd.v1 import links_pb2
 
 
@@ -32,10 +33,9 @@ def command() -> None:
 @pass_invocation
 def list_links(invocation: Invocation) -> None:
     """Every link of the kernel, and those of the daemon that the kernel has no link for."""
-    with invocation.connect() as target:
-        rows = link_rows(target.all_links())
+    rows = invocation.rows_of_each(lambda target: link_rows(target.all_links()))
     columns = ["id", "type", "prog_id", "link", "program", "point", "lifetime"]
-    invocation.output.rows(rows, columns)
+    invocation.output.rows(rows, invocation.columns(columns))
 
 
 def link_rows(answer: links_pb2.ListLinksResponse) -> list[dict[str, Any]]:
@@ -76,14 +76,17 @@ def _ours(row: dict[str, Any]) -> dict[str, Any]:
 @pass_invocation
 def show(invocation: Invocation, name: str) -> None:
     """One link: its name in the daemon, or a kernel id."""
+    invocation.records(invocation.each(lambda target: _find(target, name)))
+
+
+def _find(target: Target, name: str) -> dict[str, Any]:
+    """The row of one link. Raises NotFound."""
     from bpfctl.errors import NotFound
 
-    with invocation.connect() as target:
-        rows = link_rows(target.all_links())
+    rows = link_rows(target.all_links())
     for row in rows:
         if name in (str(row["id"]), row.get("link")):
-            invocation.output.record(row)
-            return
+            return row
     import difflib
 
     near = difflib.get_close_matches(name, [row["link"] for row in rows if row.get("link")], 3)

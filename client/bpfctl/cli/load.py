@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bpfctl.cli.source import Source
+    from bpfctl.output import Row
     from bpfctl.target import Target
     from bpfd.v1 import objects_pb2
 
@@ -47,36 +48,52 @@ def command(
 
     A C file or a package is compiled for the target first. Nothing is attached yet.
     """
+    from bpfctl.cli.source import make
+
+    if verify_only:
+        with invocation.connect() as target:
+            _verify(invocation, target, make(invocation, target, source, build), settings)
+        return
+
+    def load(target: Target) -> Row:
+        made = make(invocation, target, source, build)
+        return _load(invocation, target, made, settings, name or made.name, replace)
+
+    rows = invocation.each(load)
+    if invocation.format != "table":
+        invocation.records(rows)
+
+
+def _load(
+    invocation: Invocation,
+    target: Target,
+    made: Source,
+    texts: SettingTexts,
+    name: str,
+    replace: bool,
+) -> Row:
+    """Loads, and says so; the object's row."""
     from bpfctl.cli.failures import with_object
-    from bpfctl.cli.source import load_settings, make
+    from bpfctl.cli.source import load_settings
     from bpfctl.listing import object_row
 
-    with invocation.connect() as target:
-        made = make(invocation, target, source, build)
-        if verify_only:
-            _verify(invocation, target, made, settings)
-            return
-        with with_object(made.elf):
-            loaded = target.load(
-                made.elf,
-                name or made.name,
-                settings=load_settings(made, settings),
-                replace=replace,
-            )
-        for warning in loaded.warnings:
-            invocation.warn(warning)
-        _show_logs(loaded.logs)
-        if invocation.format != "table":
-            invocation.output.record(object_row(loaded.message))
-            return
-        invocation.say(f"loaded {loaded.name}")
+    settings = load_settings(made, texts)
+    with with_object(made.elf):
+        loaded = target.load(made.elf, name, settings=settings, replace=replace)
+    for warning in loaded.warnings:
+        invocation.warn(warning, target)
+    _show_logs(loaded.logs)
+    if invocation.format == "table":
+        lines = [f"loaded {loaded.name}"]
         for program in loaded.message.programs:
-            invocation.say(f"  program {program.name} (id {program.id}, {program.section})")
+            lines.append(f"  program {program.name} (id {program.id}, {program.section})")
         for entry in loaded.message.maps:
-            invocation.say(f"  map {entry.name} (id {entry.id}{', reused' * entry.reused})")
+            lines.append(f"  map {entry.name} (id {entry.id}{', reused' * entry.reused})")
         if left_out := _left_out(made.elf, {item.name for item in loaded.message.programs}):
             names = ", ".join(left_out)
-            invocation.say(f"  not loaded, as their sections say: {names} (see --program)")
+            lines.append(f"  not loaded, as their sections say: {names} (see --program)")
+        invocation.say_all(lines, target)
+    return object_row(loaded.message)
 
 
 def _left_out(elf: bytes, loaded: set[str]) -> list[str]:

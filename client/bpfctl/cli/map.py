@@ -16,6 +16,7 @@ from bpfctl.cli.progress import counted
 if TYPE_CHECKING:
     from bpfctl.btf import Codec
     from bpfctl.maps import Map, Mode
+    from bpfctl.target import Target
 
 COLUMNS = ("id", "type", "name", "bytes_key", "bytes_value", "max_entries", "object", "pinned")
 
@@ -57,9 +58,9 @@ def list_maps(invocation: Invocation, kind: str | None) -> None:
     """Every map of the kernel, whoever made it."""
     from bpfctl.listing import map_row
 
-    with invocation.connect() as target:
-        rows = [map_row(entry) for entry in target.maps(owners=True)]
-    invocation.output.rows([row for row in rows if kind in (None, row["type"])], COLUMNS)
+    rows = invocation.rows_of_each(lambda target: map(map_row, target.maps(owners=True)))
+    rows = [row for row in rows if kind in (None, row["type"])]
+    invocation.output.rows(rows, invocation.columns(COLUMNS))
 
 
 @click.command(epilog=_MAP)
@@ -70,12 +71,12 @@ def show(invocation: Invocation, name: str) -> None:
     """One map, with the types of its keys and values."""
     from bpfctl.listing import map_row
 
-    with invocation.connect() as target:
+    def row(target: Target) -> dict[str, Any]:
         entry = target.map(name)
-        row = map_row(entry.info)
-        row["key_type"] = entry.key.type_name
-        row["value_type"] = entry.value.type_name
-    invocation.output.record(row)
+        types = {"key_type": entry.key.type_name, "value_type": entry.value.type_name}
+        return map_row(entry.info) | types
+
+    invocation.records(invocation.each(row))
 
 
 @click.command(epilog=_MAP)
@@ -209,14 +210,18 @@ def set_entries(
     if create and replace:
         raise click.UsageError("--create and --replace exclude each other")
     mode: Mode = "create" if create else "replace" if replace else "any"
-    with invocation.connect() as target:
+    entries = [] if file is None else file.readlines()
+
+    def write(target: Target) -> None:
         entry = target.map(name)
         entry.plain = plain
         if file is None:
             entry.set(key, value, mode)
         else:
-            count = entry.update(_entries(file), mode)
-            invocation.warn(f"{count} entries written")
+            count = entry.update(_entries(entries), mode)
+            invocation.warn(f"{count} entries written", target)
+
+    invocation.each(write)
 
 
 def _entries(file: Iterable[str]) -> Iterator[tuple[object, object]]:
@@ -249,10 +254,13 @@ def delete(
     """Remove entries."""
     if everything == bool(keys):
         raise click.UsageError("say KEY..., or --all")
-    with invocation.connect() as target:
+
+    def remove(target: Target) -> None:
         entry = target.map(name)
         entry.plain = plain
         if everything:
-            invocation.warn(f"{entry.clear()} entries removed")
+            invocation.warn(f"{entry.clear()} entries removed", target)
         for key in keys:
             entry.delete(key)
+
+    invocation.each(remove)

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.lazy import Entry, LazyGroup
+
+if TYPE_CHECKING:
+    from bpfd.v1 import objects_pb2
 
 
 @click.group(
@@ -27,13 +32,18 @@ def list_objects(invocation: Invocation) -> None:
     """Every object that the daemon holds."""
     from bpfctl.listing import object_row
 
-    with invocation.connect() as target:
-        rows = [object_row(held.message) for held in target.objects()]
-    if invocation.format == "table":
-        for row in rows:
+    def row(message: objects_pb2.Object) -> dict[str, Any]:
+        found = object_row(message)
+        if invocation.format == "table":
             for field in ("programs", "maps", "links"):
-                row[field] = [entry["name"] for entry in row[field]]
-    invocation.output.rows(rows, ["name", "lifetime", "programs", "maps", "links"])
+                found[field] = [entry["name"] for entry in found[field]]
+        return found
+
+    rows = invocation.rows_of_each(
+        lambda target: [row(held.message) for held in target.objects()]
+    )
+    columns = ["name", "lifetime", "programs", "maps", "links"]
+    invocation.output.rows(rows, invocation.columns(columns))
 
 
 @click.command()
@@ -44,6 +54,4 @@ def show(invocation: Invocation, name: str) -> None:
     """One object with its programs, maps and links."""
     from bpfctl.listing import object_row
 
-    with invocation.connect() as target:
-        row = object_row(target.object(name).message)
-    invocation.output.record(row)
+    invocation.records(invocation.each(lambda target: object_row(target.object(name).message)))

@@ -40,9 +40,11 @@ def list_programs(invocation: Invocation, kind: str | None) -> None:
     """Every program of the kernel, whoever loaded it."""
     from bpfctl.listing import program_row
 
-    with invocation.connect() as target:
-        rows = [program_row(program) for program in target.programs(owners=True)]
-    invocation.output.rows([row for row in rows if kind in (None, row["type"])], COLUMNS)
+    rows = invocation.rows_of_each(
+        lambda target: map(program_row, target.programs(owners=True))
+    )
+    rows = [row for row in rows if kind in (None, row["type"])]
+    invocation.output.rows(rows, invocation.columns(COLUMNS))
 
 
 @click.command()
@@ -53,6 +55,4 @@ def show(invocation: Invocation, name: str) -> None:
     """One program: OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."""
     from bpfctl.listing import program_row
 
-    with invocation.connect() as target:
-        row = program_row(target.program(name))
-    invocation.output.record(row)
+    invocation.records(invocation.each(lambda target: program_row(target.program(name))))

@@ -44,7 +44,8 @@ Exit codes:
   7    the target's kernel or daemon does not support it
   8    busy: someone else is attached there, or a limit was met
   130  interrupted before the work was done (Ctrl-C)
-  141  the reader of the output went away"""
+  141  the reader of the output went away
+With several targets (-t a,b) it is the first of 1, 5, 6, 8, 7, 4, 2, 3 that one gave."""
 
 
 @click.command(
@@ -55,7 +56,10 @@ Exit codes:
 )
 @click.version_option(package_name="bpfd", prog_name="bpfctl")
 @click.option(
-    "-t", "--target", metavar="TARGET", help="Target to speak to [BPFCTL_TARGET, local]."
+    "-t",
+    "--target",
+    metavar="TARGET",
+    help="Target to speak to, or several: a,b,group:edge [BPFCTL_TARGET, local].",
 )
 @click.option(
     "-o",
@@ -122,4 +126,4 @@ def run(arguments: list[str] | None = None) -> int:
         from bpfctl.cli.failures import show
 
         return show(error, verbose=invocation.verbose)
-    return 0
+    return invocation.exit_code

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from bpfctl.objects import ConstantValue, LoadSettings
     from bpfctl.package import Package
     from bpfctl.target import Target
+
+_building: defaultdict[tuple[object, ...], threading.Lock] = defaultdict(threading.Lock)
+"""Held while something is compiled for a kind of target."""
 
 MAX_NAME = 64
 """Characters of an object's name (protos/bpfd/v1/objects.proto)."""
@@ -231,7 +236,9 @@ def _build(
         use_cache=not settings.no_cache,
     )
     facts = facts_of(target)
-    built = build(source, facts, target.btf.kernel_bytes, options=options)
+    # Of several targets of one kind the first one compiles, the others find it in the cache.
+    with _building[facts.machine, facts.btf_sha256, facts.kernel_release]:
+        built = build(source, facts, target.btf.kernel_bytes, options=options)
     if built.warnings and (invocation.verbose or not built.cached):
         click.echo(built.warnings.rstrip(), err=True)
     return built

@@ -28,7 +28,10 @@ from bpfctl.cli.lazy import Entry, LazyGroup
     },
 )
 def command() -> None:
-    """Targets that -t names. `local` is this machine and needs no entry."""
+    """Targets that -t names. `local` is this machine and needs no entry.
+
+    Many commands take several: -t a,b,c or -t group:GROUP.
+    """
 
 
 @click.command()
@@ -75,6 +78,13 @@ def command() -> None:
     "--key", type=click.Path(exists=True, dir_okay=False), help="With --tcp: its private key."
 )
 @click.option("--replace", is_flag=True, help="Overwrite a target of that name.")
+@click.option(
+    "--group",
+    "into",
+    multiple=True,
+    metavar="GROUP",
+    help="Put it into a group, for -t group:GROUP; alone: one that has its name already.",
+)
 def add(
     name: str,
     local: str | None,
@@ -88,12 +98,20 @@ def add(
     cert: str | None,
     key: str | None,
     replace: bool,
+    into: tuple[str, ...],
 ) -> None:
     """Give a target a name; nothing is connected yet."""
-    from bpfctl import config
+    from bpfctl import config, groups
 
+    ways = sum(way is not None for way in (local, ssh, adb, tcp))
+    if into and ways == 0:
+        groups.join(config.resolve(name)[0], into)
+        click.echo(f"{name}: in {', '.join(into)}")
+        return
     config.check_name(name)
-    if sum(way is not None for way in (local, ssh, adb, tcp)) != 1:
+    for group in into:
+        config.check_name(group, "group name")
+    if ways != 1:
         raise click.UsageError("say one of --local, --ssh, --adb and --tcp")
     if tcp is None and (ca or cert or key):
         raise click.UsageError("--ca, --cert and --key belong to --tcp")
@@ -121,8 +139,10 @@ def add(
                 f"there is a target {name!r} already; --replace overwrites it"
             )
         targets[name] = entry
-    path = config.config_dir() / "targets.toml"
-    click.echo(f"{name}: {entry.transport} {entry.address} (in {path})")
+    if into:
+        groups.join(name, into)
+    where = f" (in {config.targets_file()})"
+    click.echo(f"{name}: {entry.transport} {entry.address}{where}")
 
 
 def _absolute(path: str | None) -> str:
@@ -131,15 +151,22 @@ def _absolute(path: str | None) -> str:
 
 @click.command()
 @click.argument("name")
-def remove(name: str) -> None:
+@click.option(
+    "--group", "out_of", multiple=True, metavar="GROUP", help="Only take it out of a group."
+)
+def remove(name: str, out_of: tuple[str, ...]) -> None:
     """Forget a target; nothing happens on it."""
-    from bpfctl import config
+    from bpfctl import config, groups
     from bpfctl.errors import NotFound
 
+    if out_of:
+        groups.leave(name, out_of)
+        return
     with config.changing_targets() as targets:
         if name not in targets:
             raise NotFound("target", name, hint="`bpfctl target list` shows all")
         del targets[name]
+    groups.forget(name)
 
 
 @click.command("list")
@@ -147,12 +174,18 @@ def remove(name: str) -> None:
 @pass_invocation
 def list_targets(invocation: Invocation) -> None:
     """Named targets, `local` first."""
-    from bpfctl import config
+    from bpfctl import config, groups
 
     targets = config.load_targets()
     targets = {config.DEFAULT_TARGET: config.resolve(config.DEFAULT_TARGET)[1], **targets}
+    known = groups.load_groups()
     invocation.output.rows(
-        {"name": name, "transport": entry.transport, "address": entry.address}
+        {
+            "name": name,
+            "transport": entry.transport,
+            "address": entry.address,
+            "groups": groups.of(name, known),
+        }
         for name, entry in targets.items()
     )
 
@@ -166,12 +199,14 @@ def info(invocation: Invocation, name: str | None) -> None:
     from bpfctl.listing import target_row
 
     invocation.take(name, None, False)
-    with invocation.connect() as target:
-        row = target_row(target.info(features=True))
-    features = row.pop("features")
-    if invocation.format == "table":
-        invocation.output.record(row)
+    found = invocation.each(lambda target: target_row(target.info(features=True)))
+    if invocation.format != "table":
+        invocation.records(found)
+        return
+    for number, (target, row) in enumerate(found.items()):
+        features = row.pop("features")
+        if number:
+            click.echo()
+        invocation.records({target: row})
         click.echo()
         invocation.output.rows(features, ["feature", "supported", "since", "probe", "needs"])
-    else:
-        invocation.output.record({**row, "features": features})

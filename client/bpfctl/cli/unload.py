@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+
+if TYPE_CHECKING:
+    from bpfctl.target import Target
 
 
 @click.command()
@@ -14,8 +19,11 @@ from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 @pass_invocation
 def command(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Detach the links of objects and drop their programs, maps and pins."""
-    with invocation.connect() as target:
+
+    def unload(target: Target) -> None:
         for name in names:
             links = target.unload(name)
             detached = f", detached {', '.join(links)}" if links else ""
-            invocation.say(f"unloaded {name}{detached}")
+            invocation.say(f"unloaded {name}{detached}", target)
+
+    invocation.each(unload)

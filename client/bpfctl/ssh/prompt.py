@@ -11,6 +11,10 @@ import getpass
 import os
 import subprocess
 import sys
+import threading
+
+_asking = threading.RLock()
+"""One question at a time: several targets may be connected to at once."""
 
 
 class Unanswered(Exception):
@@ -31,27 +35,29 @@ class Prompt:
 
     def secret(self, text: str) -> str:
         """A password or passphrase. Raises Unanswered."""
-        if self._program:
-            return _run(self._program, text)
-        if not self._terminal:
-            raise Unanswered
-        try:
-            return getpass.getpass(text)
-        except EOFError:
-            raise Unanswered from None
+        with _asking:
+            if self._program:
+                return _run(self._program, text)
+            if not self._terminal:
+                raise Unanswered
+            try:
+                return getpass.getpass(text)
+            except EOFError:
+                raise Unanswered from None
 
     def visible(self, text: str) -> str:
         """An answer that may be seen. Raises Unanswered."""
-        if self._program:
-            return _run(self._program, text)
-        if not self._terminal:
-            raise Unanswered
-        sys.stderr.write(text)
-        sys.stderr.flush()
-        line = sys.stdin.readline()
-        if not line:
-            raise Unanswered
-        return line.rstrip("\n")
+        with _asking:
+            if self._program:
+                return _run(self._program, text)
+            if not self._terminal:
+                raise Unanswered
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            line = sys.stdin.readline()
+            if not line:
+                raise Unanswered
+            return line.rstrip("\n")
 
 
 def _at_terminal() -> bool:

@@ -141,7 +141,7 @@ def test_targets_can_be_added_and_removed(capsys: pytest.CaptureFixture[str]) ->
     assert run(["target", "add", "board", "--ssh", "x", "--replace"]) == 0
     capsys.readouterr()
     assert run(["target", "list", "-o", "csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[2] == "board,ssh,x"
+    assert capsys.readouterr().out.splitlines()[2] == "board,ssh,x,[]"
     assert run(["target", "remove", "board"]) == 0
     assert run(["target", "remove", "board"]) == 4
 
