@@ -37,6 +37,7 @@ def _instruction(opcode: int, registers: int = 0, offset: int = 0, value: int = 
     return struct.pack("=BBhi", opcode, registers, offset, value)
 
 
+_HELPER_LOG_BYTES = 4096
 _EXIT = _instruction(0x95)
 _RETURN_0 = _instruction(0xB7) + _EXIT
 _RETURN_1 = _instruction(0xB7, value=1) + _EXIT
@@ -91,6 +92,49 @@ def helper(number: int, program: int = ProgType.SOCKET_FILTER) -> None:
     os.close(load_program(program, instructions=_instruction(0x85, value=number) + _EXIT))
 
 
+def helper_words(
+    number: int, program: int, attach_type: int = 0, btf_name: str = "", btf_kind: int = 0
+) -> str:
+    """What the verifier says of a program that calls this helper without arguments; empty:
+    it takes the program. `btf_name`: what of the kernel it is loaded for.
+
+    Raises OSError where the verifier says nothing, and FileNotFoundError for a name that the
+    kernel's BTF does not have.
+    """
+    log = syscall.buffer(_HELPER_LOG_BYTES)
+    value = 1 if program in _RETURNING_1 else 0
+    ends = _instruction(0xB7, value=value) + _EXIT
+    try:
+        os.close(
+            syscall.prog_load(
+                program,
+                _instruction(0x85, value=number) + ends,
+                "GPL",
+                expected_attach_type=attach_type,
+                attach_btf_id=_type_id(btf_name, btf_kind) if btf_name else 0,
+                log_level=1,
+                log=log,
+            )
+        )
+    except OSError as error:
+        words = _last_words(log.value.decode(errors="replace"))
+        if not words:
+            raise OSError(error.errno, error.strerror) from None
+        return words
+    return ""
+
+
+def _last_words(log: str) -> str:
+    """The last line of a verifier's log that is neither statistics nor an instruction."""
+    lines = [line.strip() for line in log.splitlines()]
+    said = [
+        line
+        for line in lines
+        if line and not line.startswith(("processed ", "verification time", "stack depth"))
+    ]
+    return said[-1] if said else ""
+
+
 def small_btf() -> int:
     """The fd of a BTF object with one type: 1 is `int`."""
     strings = b"\0int\0"
@@ -126,9 +170,10 @@ _LOCAL_STORAGE = (
 _OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
 
-def create_map(number: int) -> int:
+def create_map(number: int, more_flags: int = 0) -> int:
     """The fd of the smallest map of a type."""
     key, value, entries, flags = _SIZES.get(number, (4, 4, 1, 0))
+    flags |= more_flags
     if number in _LOCAL_STORAGE:
         btf = small_btf()
         try:
@@ -152,9 +197,9 @@ def create_map(number: int) -> int:
             os.close(inner)
 
 
-def map_type(number: int) -> None:
-    """Makes a map of this type."""
-    os.close(create_map(number))
+def map_type(number: int, flags: int = 0) -> None:
+    """Makes a map of this type, with further flags."""
+    os.close(create_map(number, flags))
 
 
 def struct_ops() -> None:

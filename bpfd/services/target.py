@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from bpfd import __version__, security, sessions, work
-from bpfd.errors import NotFound, NotSupported
+from bpfd.errors import NotFound
 from bpfd.interceptor import Context
 from bpfd.kernel import host, kernel_symbols, libbpf, mounts, processes, tracepoints
 from bpfd.maps import check as map_check
@@ -18,6 +18,9 @@ from bpfd.v1 import target_pb2, target_pb2_grpc
 
 API_MINOR = 1
 """Grows when messages or calls are added, within package bpfd.v1."""
+
+
+_MET = {None: target_pb2.MET_UNSPECIFIED, True: target_pb2.MET_YES, False: target_pb2.MET_NO}
 
 
 class TargetService(target_pb2_grpc.TargetServicer):
@@ -94,9 +97,19 @@ class TargetService(target_pb2_grpc.TargetServicer):
     async def Preflight(
         self, request: target_pb2.PreflightRequest, context: Context
     ) -> target_pb2.PreflightResponse:
-        raise NotSupported(
-            "Target.Preflight", needs="a newer bpfd; Objects.Verify tells as much"
-        )
+        # As with features: an idle daemon does without.
+        from bpfd import preflight
+
+        response = target_pb2.PreflightResponse()
+        for found in await work.run(preflight.answers, request.needs):
+            response.answers.add(
+                met=_MET[found.met],
+                probe=found.probe,
+                since=found.since,
+                needs=found.needs,
+                near=found.near,
+            )
+        return response
 
     async def ListProcesses(
         self, request: target_pb2.ListProcessesRequest, context: Context

@@ -3,10 +3,9 @@
 isort:skip_file
 SPDX-License-Identifier: Apache-2.0"""
 
-from bpfd.v1 import objects_pb2 as _objects_pb2
+from bpfd.v1 import common_pb2 as _common_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -22,24 +21,24 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Fit:
+class _Met:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _builtins.type):
+class _MetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Met.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    FIT_UNSPECIFIED: _Fit.ValueType  # 0
-    FIT_FITS: _Fit.ValueType  # 1
-    FIT_WITH_FALLBACK: _Fit.ValueType  # 2
-    FIT_NOT: _Fit.ValueType  # 3
+    MET_UNSPECIFIED: _Met.ValueType  # 0
+    """It cannot be found out without the object."""
+    MET_YES: _Met.ValueType  # 1
+    MET_NO: _Met.ValueType  # 2
 
-class Fit(_Fit, metaclass=_FitEnumTypeWrapper): ...
+class Met(_Met, metaclass=_MetEnumTypeWrapper): ...
 
-FIT_UNSPECIFIED: Fit.ValueType  # 0
-FIT_FITS: Fit.ValueType  # 1
-FIT_WITH_FALLBACK: Fit.ValueType  # 2
-FIT_NOT: Fit.ValueType  # 3
-Global___Fit: _TypeAlias = Fit  # noqa: Y015
+MET_UNSPECIFIED: Met.ValueType  # 0
+"""It cannot be found out without the object."""
+MET_YES: Met.ValueType  # 1
+MET_NO: Met.ValueType  # 2
+Global___Met: _TypeAlias = Met  # noqa: Y015
 
 @_typing.final
 class GetTargetRequest(_message.Message):
@@ -653,86 +652,222 @@ Global___Mapping: _TypeAlias = Mapping  # noqa: Y015
 class PreflightRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ELF_FIELD_NUMBER: _builtins.int
-    SPEC_FIELD_NUMBER: _builtins.int
-    OPTIONS_FIELD_NUMBER: _builtins.int
-    elf: _builtins.bytes
+    NEEDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def spec(self) -> _objects_pb2.ObjectSpec: ...
-    @_builtins.property
-    def options(self) -> _objects_pb2.LoadOptions: ...
+    def needs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Need]:
+        """At most 4096."""
+
     def __init__(
         self,
         *,
-        elf: _builtins.bytes = ...,
-        spec: _objects_pb2.ObjectSpec | None = ...,
-        options: _objects_pb2.LoadOptions | None = ...,
+        needs: _abc.Iterable[Global___Need] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["elf", b"elf", "options", b"options", "source", b"source", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elf", b"elf", "options", b"options", "source", b"source", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["elf", "spec"]  # noqa: Y015
-    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreflightRequest: _TypeAlias = PreflightRequest  # noqa: Y015
+
+@_typing.final
+class Need(_message.Message):
+    """One thing that a target's kernel has or has not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    HELPER_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    SYSCALL_FIELD_NUMBER: _builtins.int
+    TRACEPOINT_FIELD_NUMBER: _builtins.int
+    RAW_TRACEPOINT_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """As TargetInfo.features calls it: "tcx link", "map ringbuf"."""
+    function: _builtins.str
+    """Function of the kernel that probes can be put on; a glob: any that matches."""
+    syscall: _builtins.str
+    """System call by its plain name ("openat") that probes can be put on."""
+    tracepoint: _builtins.str
+    """Tracepoint, CATEGORY/NAME."""
+    raw_tracepoint: _builtins.str
+    """Tracepoint by its own name, as raw tracepoints take it."""
+    symbol: _builtins.str
+    """Any symbol of /proc/kallsyms."""
+    @_builtins.property
+    def program(self) -> Global___ProgramNeed: ...
+    @_builtins.property
+    def map(self) -> Global___MapNeed: ...
+    @_builtins.property
+    def helper(self) -> Global___HelperNeed: ...
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        program: Global___ProgramNeed | None = ...,
+        map: Global___MapNeed | None = ...,
+        helper: Global___HelperNeed | None = ...,
+        function: _builtins.str = ...,
+        syscall: _builtins.str = ...,
+        tracepoint: _builtins.str = ...,
+        raw_tracepoint: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "function", b"function", "helper", b"helper", "map", b"map", "need", b"need", "program", b"program", "raw_tracepoint", b"raw_tracepoint", "symbol", b"symbol", "syscall", b"syscall", "tracepoint", b"tracepoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "function", b"function", "helper", b"helper", "map", b"map", "need", b"need", "program", b"program", "raw_tracepoint", b"raw_tracepoint", "symbol", b"symbol", "syscall", b"syscall", "tracepoint", b"tracepoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_need: _TypeAlias = _typing.Literal["feature", "program", "map", "helper", "function", "syscall", "tracepoint", "raw_tracepoint", "symbol"]  # noqa: Y015
+    _WhichOneofArgType_need: _TypeAlias = _typing.Literal["need", b"need"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_need) -> _WhichOneofReturnType_need | None: ...
+
+Global___Need: _TypeAlias = Need  # noqa: Y015
+
+@_typing.final
+class ProgramNeed(_message.Message):
+    """A program of this kind can be loaded; tried with one that returns at once. Types that are
+    loaded for a function of the kernel (tracing, lsm, ext, struct_ops) are features.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    EXPECTED_ATTACH_TYPE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    type: _common_pb2.ProgramType.ValueType
+    expected_attach_type: _builtins.int
+    """Kernel's enum bpf_attach_type."""
+    flags: _builtins.int
+    """BPF_F_... of BPF_PROG_LOAD, as BPF_F_SLEEPABLE."""
+    def __init__(
+        self,
+        *,
+        type: _common_pb2.ProgramType.ValueType = ...,
+        expected_attach_type: _builtins.int = ...,
+        flags: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_attach_type", b"expected_attach_type", "flags", b"flags", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgramNeed: _TypeAlias = ProgramNeed  # noqa: Y015
+
+@_typing.final
+class MapNeed(_message.Message):
+    """A map of this kind can be made; tried with the smallest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    type: _common_pb2.MapType.ValueType
+    flags: _builtins.int
+    """BPF_F_... of BPF_MAP_CREATE; tried beside those that the type itself wants."""
+    def __init__(
+        self,
+        *,
+        type: _common_pb2.MapType.ValueType = ...,
+        flags: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MapNeed: _TypeAlias = MapNeed  # noqa: Y015
+
+@_typing.final
+class HelperNeed(_message.Message):
+    """Programs of this type may call this helper; tried with a program that does, whose
+    arguments are wrong.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PROGRAM_TYPE_FIELD_NUMBER: _builtins.int
+    EXPECTED_ATTACH_TYPE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Kernel's enum bpf_func_id."""
+    program_type: _common_pb2.ProgramType.ValueType
+    expected_attach_type: _builtins.int
+    """Kernel's enum bpf_attach_type."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        program_type: _common_pb2.ProgramType.ValueType = ...,
+        expected_attach_type: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_attach_type", b"expected_attach_type", "number", b"number", "program_type", b"program_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HelperNeed: _TypeAlias = HelperNeed  # noqa: Y015
 
 @_typing.final
 class PreflightResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    FIT_FIELD_NUMBER: _builtins.int
-    REQUIREMENTS_FIELD_NUMBER: _builtins.int
-    VERIFIER_TIME_FIELD_NUMBER: _builtins.int
-    fit: Global___Fit.ValueType
+    ANSWERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def requirements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Requirement]: ...
-    @_builtins.property
-    def verifier_time(self) -> _duration_pb2.Duration: ...
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeedAnswer]:
+        """One for each need, in their order."""
+
     def __init__(
         self,
         *,
-        fit: Global___Fit.ValueType = ...,
-        requirements: _abc.Iterable[Global___Requirement] | None = ...,
-        verifier_time: _duration_pb2.Duration | None = ...,
+        answers: _abc.Iterable[Global___NeedAnswer] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["verifier_time", b"verifier_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fit", b"fit", "requirements", b"requirements", "verifier_time", b"verifier_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreflightResponse: _TypeAlias = PreflightResponse  # noqa: Y015
 
 @_typing.final
-class Requirement(_message.Message):
+class NeedAnswer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    WHAT_FIELD_NUMBER: _builtins.int
     MET_FIELD_NUMBER: _builtins.int
-    FALLBACK_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
-    what: _builtins.str
-    """"helper bpf_ringbuf_reserve", "type task_struct::pid", ..."""
-    met: _builtins.bool
-    fallback: _builtins.str
+    NEAR_FIELD_NUMBER: _builtins.int
+    met: Global___Met.ValueType
+    probe: _builtins.str
+    """How that was found: what was tried and what came back."""
     since: _builtins.str
+    """First kernel that has it; empty: unknown."""
     needs: _builtins.str
+    """What would make it work; empty: unknown."""
+    @_builtins.property
+    def near(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the target that are near one that it does not have."""
+
     def __init__(
         self,
         *,
-        what: _builtins.str = ...,
-        met: _builtins.bool = ...,
-        fallback: _builtins.str = ...,
+        met: Global___Met.ValueType = ...,
+        probe: _builtins.str = ...,
         since: _builtins.str = ...,
         needs: _builtins.str = ...,
+        near: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "met", b"met", "needs", b"needs", "since", b"since", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["met", b"met", "near", b"near", "needs", b"needs", "probe", b"probe", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Requirement: _TypeAlias = Requirement  # noqa: Y015
+Global___NeedAnswer: _TypeAlias = NeedAnswer  # noqa: Y015

@@ -116,7 +116,8 @@ class TargetServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Preflight(self, request, context):
-        """Whether an object fits, without leaving anything.
+        """Which of the needs of an object are met, before the object itself is tried
+        (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

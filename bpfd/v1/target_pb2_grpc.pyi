@@ -43,7 +43,9 @@ class TargetStub:
     ListTracepoints: _grpc.UnaryStreamMultiCallable[_target_pb2.ListTracepointsRequest, _target_pb2.ListTracepointsChunk]
     ListProcesses: _grpc.UnaryStreamMultiCallable[_target_pb2.ListProcessesRequest, _target_pb2.ListProcessesChunk]
     Preflight: _grpc.UnaryUnaryMultiCallable[_target_pb2.PreflightRequest, _target_pb2.PreflightResponse]
-    """Whether an object fits, without leaving anything."""
+    """Which of the needs of an object are met, before the object itself is tried
+    (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
+    """
 
 @_typing.type_check_only
 class TargetAsyncStub(TargetStub):
@@ -60,7 +62,9 @@ class TargetAsyncStub(TargetStub):
     ListTracepoints: _aio.UnaryStreamMultiCallable[_target_pb2.ListTracepointsRequest, _target_pb2.ListTracepointsChunk]  # type: ignore[assignment]
     ListProcesses: _aio.UnaryStreamMultiCallable[_target_pb2.ListProcessesRequest, _target_pb2.ListProcessesChunk]  # type: ignore[assignment]
     Preflight: _aio.UnaryUnaryMultiCallable[_target_pb2.PreflightRequest, _target_pb2.PreflightResponse]  # type: ignore[assignment]
-    """Whether an object fits, without leaving anything."""
+    """Which of the needs of an object are met, before the object itself is tried
+    (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
+    """
 
 class TargetServicer(metaclass=_abc_1.ABCMeta):
     """What the machine is and can do."""
@@ -116,6 +120,8 @@ class TargetServicer(metaclass=_abc_1.ABCMeta):
         request: _target_pb2.PreflightRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_target_pb2.PreflightResponse, _abc.Awaitable[_target_pb2.PreflightResponse]]:
-        """Whether an object fits, without leaving anything."""
+        """Which of the needs of an object are met, before the object itself is tried
+        (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
+        """
 
 def add_TargetServicer_to_server(servicer: TargetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,15 @@ class Symbol:
 
 
 @dataclass(frozen=True)
+class Undefined:
+    """A symbol that the kernel, or its configuration, is to give."""
+
+    name: str
+    weak: bool
+    """The object can do without."""
+
+
+@dataclass(frozen=True)
 class Container:
     """Sections in their order, symbols in the order of the symbol table."""
 
@@ -58,6 +68,8 @@ class Container:
     """Names of undefined symbols."""
     symbol_table: tuple[Symbol | None, ...]
     """By index; None: undefined or absolute."""
+    undefined: Mapping[int, Undefined]
+    """By index in the symbol table."""
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
@@ -140,12 +152,18 @@ def _read(elf: Any, data: bytes) -> Container:
             " no more than its DWARF, with `llvm-strip -g`"
         )
     symbols: list[Symbol | None] = []
-    externs: list[str] = []
+    undefined: dict[int, Undefined] = {}
     for index, section in enumerate(sections):
         if section.type == "SHT_SYMTAB":
-            _symbols(elf.get_section(index), sections, symbols, externs)
-    defined = tuple(symbol for symbol in symbols if symbol is not None)
-    return Container(not elf.little_endian, sections, defined, tuple(externs), tuple(symbols))
+            _symbols(elf.get_section(index), sections, symbols, undefined)
+    return Container(
+        not elf.little_endian,
+        sections,
+        symbols=tuple(symbol for symbol in symbols if symbol is not None),
+        externs=tuple(symbol.name for symbol in undefined.values()),
+        symbol_table=tuple(symbols),
+        undefined=undefined,
+    )
 
 
 def _section(raw: Any, index: int, data: bytes) -> Section:
@@ -165,7 +183,7 @@ def _symbols(
     raw: Any,
     sections: tuple[Section, ...],
     symbols: list[Symbol | None],
-    externs: list[str],
+    undefined: dict[int, Undefined],
 ) -> None:
     if raw["sh_entsize"] != SECTION_SYMBOL_BYTES:
         raise InvalidObject("the ELF file is damaged (symbol size): build it again")
@@ -175,7 +193,8 @@ def _symbols(
         where = symbol["st_shndx"]
         if not isinstance(where, int):
             if where == "SHN_UNDEF" and symbol.name:
-                externs.append(symbol.name)
+                weak = symbol["st_info"]["bind"] == "STB_WEAK"
+                undefined[len(symbols)] = Undefined(symbol.name, weak)
             symbols.append(None)
         else:
             if where >= len(sections):

@@ -57,6 +57,10 @@ class CoreRelocation:
     """Kernel's enum bpf_core_relo_kind."""
     what: str
     """In C's words: "struct task_struct.pid", "enumerator tcp_state.TCP_CLOSE"."""
+    type_id: int = 0
+    """The type in the object's BTF that `access` starts at."""
+    access: str = ""
+    """Indices of members from the type on, "0:3:1"; of an enumerator its own, else "0"."""
 
 
 class TypeInfo:
@@ -226,8 +230,11 @@ def core_relocations(
     found: dict[str, list[CoreRelocation]] = {}
     for section, record in _records(data, types, big_endian, 24):
         offset, type_id, access, kind = record[:4]
-        what = types.describe_access(type_id, types.text(access), kind)
-        found.setdefault(section, []).append(CoreRelocation(offset // 8, kind, what))
+        path = types.text(access)
+        what = types.describe_access(type_id, path, kind)
+        found.setdefault(section, []).append(
+            CoreRelocation(offset // 8, kind, what, type_id, path)
+        )
     return {section: tuple(entries) for section, entries in found.items()}
 
 
