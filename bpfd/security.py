@@ -74,7 +74,7 @@ _BPFD: dict[str, dict[str, Rule]] = {
     "Programs": {
         **_reads("List", "Get", "Dump"),
         **_changes("EnableStats", role=Role.TRACER),
-        **_changes("TestRun", role=Role.OPERATOR),
+        **_changes("TestRun", "TestRunBatch", role=Role.OPERATOR),
     },
     "Links": {
         **_reads("List"),

@@ -99,6 +99,25 @@ def entered(path: str | None) -> Iterator[int]:
         os.close(target)
 
 
+@contextmanager
+def made() -> Iterator[None]:
+    """Runs the block in a new network namespace, which ends when nobody holds it any more.
+
+    As with `entered`, the calling thread alone moves, and comes back. Raises OSError.
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.unshare(CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        try:
+            yield
+        finally:
+            _setns(home)
+    finally:
+        os.close(home)
+
+
 def everywhere() -> Iterator[Namespace]:
     """Every network namespace that a file or a process leads to, each once.
 

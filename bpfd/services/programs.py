@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 
-from bpfd import listing, programs, work
-from bpfd.errors import InvalidArgument
+from bpfd import listing, programs, statistics, test_runs, work
 from bpfd.interceptor import Context
 from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2, programs_pb2, programs_pb2_grpc
-
-_MIN_INTERVAL_SECONDS = 0.1
 
 
 class ProgramsService(programs_pb2_grpc.ProgramsServicer):
@@ -42,15 +40,29 @@ class ProgramsService(programs_pb2_grpc.ProgramsServicer):
     async def TestRun(
         self, request: programs_pb2.TestRunRequest, context: Context
     ) -> programs_pb2.TestRunResponse:
-        return await work.run(programs.test_run, self._registry, request)
+        return await work.run_cancellable(
+            functools.partial(test_runs.one, self._registry, request), _keep
+        )
+
+    async def TestRunBatch(
+        self, request: programs_pb2.TestRunBatchRequest, context: Context
+    ) -> programs_pb2.TestRunBatchResponse:
+        return await work.run_cancellable(
+            functools.partial(test_runs.batch, self._registry, request), _keep
+        )
 
     async def EnableStats(
         self, request: programs_pb2.EnableStatsRequest, context: Context
     ) -> AsyncIterator[programs_pb2.ProgramStats]:
-        seconds = request.interval.ToTimedelta().total_seconds() or 1.0
-        if seconds < _MIN_INTERVAL_SECONDS:
-            raise InvalidArgument("interval", f"at least {_MIN_INTERVAL_SECONDS} s")
-        with programs.statistics():
+        seconds = statistics.seconds(request.interval)
+        with statistics.enabled():
+            due = asyncio.get_running_loop().time()
             while True:
-                yield programs_pb2.ProgramStats(programs=await work.run(programs.run_times))
-                await asyncio.sleep(seconds)
+                yield await work.run(statistics.sample)
+                now = asyncio.get_running_loop().time()
+                due = max(due + seconds, now)  # a reader that was late is not made up for
+                await asyncio.sleep(due - now)
+
+
+def _keep(_: object) -> None:
+    """A run cannot be taken back."""

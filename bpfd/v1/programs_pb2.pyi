@@ -176,6 +176,7 @@ class TestRunRequest(_message.Message):
     CPU_FIELD_NUMBER: _builtins.int
     LIVE_FRAMES_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    NETNS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """Packet, from its first header on; at most 16 MiB."""
     context: _builtins.bytes
@@ -191,6 +192,12 @@ class TestRunRequest(_message.Message):
     batch_size: _builtins.int
     @_builtins.property
     def program(self) -> _common_pb2.ProgramRef: ...
+    @_builtins.property
+    def netns(self) -> _common_pb2.Netns:
+        """Where the program runs: the interfaces that the context names and that helpers see are
+        those of this network namespace; unset: the daemon's.
+        """
+
     def __init__(
         self,
         *,
@@ -202,10 +209,11 @@ class TestRunRequest(_message.Message):
         cpu: _builtins.int | None = ...,
         live_frames: _builtins.bool = ...,
         batch_size: _builtins.int = ...,
+        netns: _common_pb2.Netns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "cpu", b"cpu", "program", b"program"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "cpu", b"cpu", "netns", b"netns", "program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "batch_size", b"batch_size", "context", b"context", "cpu", b"cpu", "data", b"data", "data_out_size", b"data_out_size", "live_frames", b"live_frames", "program", b"program", "repeat", b"repeat"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu", b"_cpu", "batch_size", b"batch_size", "context", b"context", "cpu", b"cpu", "data", b"data", "data_out_size", b"data_out_size", "live_frames", b"live_frames", "netns", b"netns", "program", b"program", "repeat", b"repeat"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cpu: _TypeAlias = _typing.Literal["cpu"]  # noqa: Y015
     _WhichOneofArgType__cpu: _TypeAlias = _typing.Literal["_cpu", b"_cpu"]  # noqa: Y015
@@ -245,13 +253,107 @@ class TestRunResponse(_message.Message):
 Global___TestRunResponse: _TypeAlias = TestRunResponse  # noqa: Y015
 
 @_typing.final
+class TestRunBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___TestRunRequest:
+        """Everything but packet and context; live frames are refused."""
+
+    @_builtins.property
+    def packets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """From their first header on; at most 65536, and 16 MiB together."""
+
+    @_builtins.property
+    def contexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One for each packet, or none."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___TestRunRequest | None = ...,
+        packets: _abc.Iterable[_builtins.bytes] | None = ...,
+        contexts: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "packets", b"packets", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestRunBatchRequest: _TypeAlias = TestRunBatchRequest  # noqa: Y015
+
+@_typing.final
+class TestRunBatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PacketRun]:
+        """One for each packet."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___PacketRun] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestRunBatchResponse: _TypeAlias = TestRunBatchResponse  # noqa: Y015
+
+@_typing.final
+class PacketRun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERRNO_FIELD_NUMBER: _builtins.int
+    RETURN_VALUE_FIELD_NUMBER: _builtins.int
+    DURATION_NS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    errno: _builtins.int
+    """Why the kernel refused this packet (errno of the target); 0: the program ran."""
+    return_value: _builtins.int
+    duration_ns: _builtins.int
+    """Nanoseconds, mean of the runs."""
+    changed: _builtins.bool
+    """Whether the packet behind the run differs from the one given; only then `data` holds it."""
+    data: _builtins.bytes
+    context: _builtins.bytes
+    """As it is behind the run, where one was given."""
+    def __init__(
+        self,
+        *,
+        errno: _builtins.int = ...,
+        return_value: _builtins.int = ...,
+        duration_ns: _builtins.int = ...,
+        changed: _builtins.bool = ...,
+        data: _builtins.bytes = ...,
+        context: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "context", b"context", "data", b"data", "duration_ns", b"duration_ns", "errno", b"errno", "return_value", b"return_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PacketRun: _TypeAlias = PacketRun  # noqa: Y015
+
+@_typing.final
 class EnableStatsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INTERVAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
-        """Time between two messages; at least 100 ms; unset: 1 s."""
+        """Time between two messages; 100 ms to an hour; unset: 1 s."""
 
     def __init__(
         self,
@@ -271,16 +373,20 @@ class ProgramStats(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROGRAMS_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_NS_FIELD_NUMBER: _builtins.int
+    taken_at_ns: _builtins.int
+    """When they were read: nanoseconds of the target's CLOCK_MONOTONIC."""
     @_builtins.property
     def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgramRunTime]: ...
     def __init__(
         self,
         *,
         programs: _abc.Iterable[Global___ProgramRunTime] | None = ...,
+        taken_at_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["programs", b"programs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["programs", b"programs", "taken_at_ns", b"taken_at_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,19 +399,24 @@ class ProgramRunTime(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     RUN_TIME_NS_FIELD_NUMBER: _builtins.int
     RUN_COUNT_FIELD_NUMBER: _builtins.int
+    RECURSION_MISSES_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     run_time_ns: _builtins.int
+    """Since statistics were first on."""
     run_count: _builtins.int
+    recursion_misses: _builtins.int
+    """Runs that were left out because the program ran on that CPU already."""
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         run_time_ns: _builtins.int = ...,
         run_count: _builtins.int = ...,
+        recursion_misses: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "run_count", b"run_count", "run_time_ns", b"run_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "recursion_misses", b"recursion_misses", "run_count", b"run_count", "run_time_ns", b"run_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,11 @@ class ProgramsStub:
     """Translated or jited code."""
     TestRun: _grpc.UnaryUnaryMultiCallable[_programs_pb2.TestRunRequest, _programs_pb2.TestRunResponse]
     """BPF_PROG_TEST_RUN."""
+    TestRunBatch: _grpc.UnaryUnaryMultiCallable[_programs_pb2.TestRunBatchRequest, _programs_pb2.TestRunBatchResponse]
+    """The same for many packets, one after the other. XDP programs that are attached nowhere
+    are attached to an interface in an empty network namespace meanwhile, which makes each
+    run thousands of times faster.
+    """
     EnableStats: _grpc.UnaryStreamMultiCallable[_programs_pb2.EnableStatsRequest, _programs_pb2.ProgramStats]
     """Run time statistics of all programs are on while the stream lives."""
 
@@ -54,6 +59,11 @@ class ProgramsAsyncStub(ProgramsStub):
     """Translated or jited code."""
     TestRun: _aio.UnaryUnaryMultiCallable[_programs_pb2.TestRunRequest, _programs_pb2.TestRunResponse]  # type: ignore[assignment]
     """BPF_PROG_TEST_RUN."""
+    TestRunBatch: _aio.UnaryUnaryMultiCallable[_programs_pb2.TestRunBatchRequest, _programs_pb2.TestRunBatchResponse]  # type: ignore[assignment]
+    """The same for many packets, one after the other. XDP programs that are attached nowhere
+    are attached to an interface in an empty network namespace meanwhile, which makes each
+    run thousands of times faster.
+    """
     EnableStats: _aio.UnaryStreamMultiCallable[_programs_pb2.EnableStatsRequest, _programs_pb2.ProgramStats]  # type: ignore[assignment]
     """Run time statistics of all programs are on while the stream lives."""
 
@@ -89,6 +99,17 @@ class ProgramsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_programs_pb2.TestRunResponse, _abc.Awaitable[_programs_pb2.TestRunResponse]]:
         """BPF_PROG_TEST_RUN."""
+
+    @_abc_1.abstractmethod
+    def TestRunBatch(
+        self,
+        request: _programs_pb2.TestRunBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_programs_pb2.TestRunBatchResponse, _abc.Awaitable[_programs_pb2.TestRunBatchResponse]]:
+        """The same for many packets, one after the other. XDP programs that are attached nowhere
+        are attached to an interface in an empty network namespace meanwhile, which makes each
+        run thousands of times faster.
+        """
 
     @_abc_1.abstractmethod
     def EnableStats(
