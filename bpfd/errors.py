@@ -178,7 +178,13 @@ def to_status(error: BpfdError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, 
 
     A verifier log longer than `MAX_DETAIL_BYTES` is cut at the front: its end says why.
     """
-    name, code = _STATUS[type(error)]
+    _, code = _STATUS[type(error)]
+    return code, str(error)[:1024], ((DETAIL_KEY, to_detail(error).SerializeToString()),)
+
+
+def to_detail(error: BpfdError) -> errors_pb2.ErrorDetail:
+    """An error as the API has it, with its log cut as `to_status` says."""
+    name, _ = _STATUS[type(error)]
     detail = errors_pb2.ErrorDetail()
     message = getattr(detail, name)
     message.SetInParent()
@@ -191,4 +197,4 @@ def to_status(error: BpfdError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, 
             getattr(message, key).extend(value)
         elif key != "log_truncated" or value:
             setattr(message, key, value)
-    return code, str(error)[:1024], ((DETAIL_KEY, detail.SerializeToString()),)
+    return detail

@@ -8,7 +8,7 @@ import ctypes
 import dataclasses
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, NotSupported, VerifierRejected
@@ -108,15 +108,16 @@ def _unpin(path: str) -> None:
         os.unlink(path)
 
 
-def program_names(name: str, elf: bytes) -> list[str]:
-    """Names of the object's programs that load by default, in its order."""
+def program_names(name: str, elf: bytes, also: Collection[str] = ()) -> list[str]:
+    """Names of the object's programs that load by default or are in `also`, in its order."""
     with ExitStack() as stack, Messages() as lines:
         handle = _open(name, elf, LoadOptions(), stack, lines)
         lib = library()
         return [
-            _text(lib.bpf_program__name(program))
+            named
             for program in _programs(handle)
-            if lib.bpf_program__autoload(program)
+            if (named := _text(lib.bpf_program__name(program))) in also
+            or lib.bpf_program__autoload(program)
         ]
 
 

@@ -24,69 +24,70 @@ _sym_db = _symbol_database.Default()
 
 from bpfd.v1 import common_pb2 as bpfd_dot_v1_dot_common__pb2
 from bpfd.v1 import attach_pb2 as bpfd_dot_v1_dot_attach__pb2
+from bpfd.v1 import errors_pb2 as bpfd_dot_v1_dot_errors__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62pfd/v1/objects.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x14\x62pfd/v1/attach.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\x0bLoadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08lifetime\x18\x02 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12\r\n\x03\x65lf\x18\x03 \x01(\x0cH\x00\x12#\n\x04spec\x18\x04 \x01(\x0b\x32\x13.bpfd.v1.ObjectSpecH\x00\x12%\n\x07options\x18\x05 \x01(\x0b\x32\x14.bpfd.v1.LoadOptions\x12\x0f\n\x07replace\x18\x06 \x01(\x08\x42\x08\n\x06source\"\xba\x01\n\x0bLoadOptions\x12!\n\x04maps\x18\x01 \x03(\x0b\x32\x13.bpfd.v1.MapSetting\x12)\n\x08programs\x18\x02 \x03(\x0b\x32\x17.bpfd.v1.ProgramSetting\x12$\n\tconstants\x18\x03 \x03(\x0b\x32\x11.bpfd.v1.Constant\x12\x11\n\tlog_level\x18\x04 \x01(\r\x12\x10\n\x08log_size\x18\x05 \x01(\r\x12\x12\n\nkernel_btf\x18\x06 \x01(\x0c\"\xff\x01\n\nMapSetting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bmax_entries\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x16\n\tmap_flags\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nvalue_size\x18\x04 \x01(\rH\x02\x88\x01\x01\x12\x16\n\tnuma_node\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x1e\n\x05reuse\x18\x06 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x10\n\x08pin_path\x18\x07 \x01(\t\x12\x13\n\x0brecord_type\x18\x08 \x01(\tB\x0e\n\x0c_max_entriesB\x0c\n\n_map_flagsB\r\n\x0b_value_sizeB\x0c\n\n_numa_node\"\x80\x02\n\x0eProgramSetting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x04load\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\"\n\x04type\x18\x03 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12!\n\x14\x65xpected_attach_type\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x17\n\x0f\x61ttach_function\x18\x05 \x01(\t\x12+\n\x0e\x61ttach_program\x18\x06 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\r\n\x05\x66lags\x18\x07 \x01(\r\x12\x0f\n\x07ifindex\x18\x08 \x01(\rB\x07\n\x05_loadB\x17\n\x15_expected_attach_type\"6\n\x08\x43onstant\x12\x0b\n\x03map\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x0c\"a\n\nObjectSpec\x12\x1e\n\x04maps\x18\x01 \x03(\x0b\x32\x10.bpfd.v1.MapSpec\x12\x0b\n\x03\x62tf\x18\x02 \x01(\x0c\x12&\n\x08programs\x18\x03 \x03(\x0b\x32\x14.bpfd.v1.ProgramSpec\"\xba\x03\n\x07MapSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04type\x18\x02 \x01(\x0e\x32\x10.bpfd.v1.MapType\x12\x10\n\x08key_size\x18\x03 \x01(\r\x12\x12\n\nvalue_size\x18\x04 \x01(\r\x12\x13\n\x0bmax_entries\x18\x05 \x01(\r\x12\x11\n\tmap_flags\x18\x06 \x01(\r\x12\x11\n\tnuma_node\x18\x07 \x01(\r\x12\x11\n\tmap_extra\x18\x08 \x01(\x04\x12\x17\n\x0f\x62tf_key_type_id\x18\t \x01(\r\x12\x19\n\x11\x62tf_value_type_id\x18\n \x01(\r\x12!\n\x19\x62tf_vmlinux_value_type_id\x18\x0b \x01(\r\x12\x1f\n\x05inner\x18\x0c \x01(\x0b\x32\x10.bpfd.v1.MapSpec\x12\x14\n\x0cinitial_keys\x18\r \x01(\x0c\x12\x16\n\x0einitial_values\x18\x0e \x01(\x0c\x12&\n\x0cinitial_refs\x18\x0f \x03(\x0b\x32\x10.bpfd.v1.SpecRef\x12\x0e\n\x06\x66reeze\x18\x10 \x01(\x08\x12\x1e\n\x05reuse\x18\x11 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0f\n\x07ifindex\x18\x12 \x01(\r\"2\n\x07SpecRef\x12\r\n\x03map\x18\x01 \x01(\tH\x00\x12\x11\n\x07program\x18\x02 \x01(\tH\x00\x42\x05\n\x03ref\"\x93\x04\n\x0bProgramSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x03 \x01(\r\x12\x14\n\x0cinstructions\x18\x04 \x01(\x0c\x12\x0f\n\x07license\x18\x05 \x01(\t\x12\x16\n\x0ekernel_version\x18\x06 \x01(\r\x12\r\n\x05\x66lags\x18\x07 \x01(\r\x12\x11\n\tfunc_info\x18\x08 \x01(\x0c\x12\x1d\n\x15\x66unc_info_record_size\x18\t \x01(\r\x12\x11\n\tline_info\x18\n \x01(\x0c\x12\x1d\n\x15line_info_record_size\x18\x0b \x01(\r\x12(\n\x0brelocations\x18\x0c \x03(\x0b\x32\x13.bpfd.v1.Relocation\x12\x15\n\rattach_btf_id\x18\r \x01(\r\x12-\n\x0e\x61ttach_program\x18\x0e \x01(\x0b\x32\x13.bpfd.v1.ProgramRefH\x00\x12\x1b\n\x11\x61ttach_btf_obj_id\x18\x0f \x01(\rH\x00\x12\x17\n\x0f\x61ttach_function\x18\x10 \x01(\t\x12\x0f\n\x07ifindex\x18\x11 \x01(\r\x12\x18\n\x10\x63ore_relocations\x18\x12 \x01(\x0c\x12#\n\x1b\x63ore_relocation_record_size\x18\x13 \x01(\rB\x0c\n\nattach_btf\"\x84\x01\n\nRelocation\x12\x13\n\x0binstruction\x18\x01 \x01(\r\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.bpfd.v1.RelocationKind\x12\r\n\x03map\x18\x03 \x01(\tH\x00\x12!\n\x06loaded\x18\x04 \x01(\x0b\x32\x0f.bpfd.v1.MapRefH\x00\x42\x08\n\x06target\"\xeb\x01\n\x06Object\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08lifetime\x18\x02 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12-\n\tloaded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08programs\x18\x04 \x03(\x0b\x32\x16.bpfd.v1.ObjectProgram\x12 \n\x04maps\x18\x05 \x03(\x0b\x32\x12.bpfd.v1.ObjectMap\x12\x1c\n\x05links\x18\x06 \x03(\x0b\x32\r.bpfd.v1.Link\x12\x15\n\rsession_label\x18\x07 \x01(\t\"|\n\rObjectProgram\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07section\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\r\x12\"\n\x04type\x18\x04 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x05 \x01(\r\"|\n\tObjectMap\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\r\x12\x1e\n\x04type\x18\x03 \x01(\x0e\x32\x10.bpfd.v1.MapType\x12\x0e\n\x06reused\x18\x04 \x01(\x08\x12\x10\n\x08pin_path\x18\x05 \x01(\t\x12\x13\n\x0brecord_type\x18\x06 \x01(\t\"\xe6\x01\n\x04Link\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07program\x18\x03 \x01(\t\x12\x12\n\nprogram_id\x18\x04 \x01(\r\x12#\n\x05point\x18\x05 \x01(\x0b\x32\x14.bpfd.v1.AttachPoint\x12#\n\x08lifetime\x18\x06 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12\x10\n\x08link_ids\x18\x07 \x03(\r\x12\x0e\n\x06method\x18\x08 \x01(\t\x12/\n\x0b\x61ttached_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\nProgramLog\x12\x0f\n\x07program\x18\x01 \x01(\t\x12\x0b\n\x03log\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12/\n\nstatistics\x18\x04 \x01(\x0b\x32\x1b.bpfd.v1.VerifierStatistics\"\xc6\x01\n\x12VerifierStatistics\x12\x17\n\x0fprocessed_insns\x18\x01 \x01(\r\x12\x1b\n\x13max_states_per_insn\x18\x02 \x01(\r\x12\x14\n\x0ctotal_states\x18\x03 \x01(\r\x12\x13\n\x0bpeak_states\x18\x04 \x01(\r\x12\x11\n\tmark_read\x18\x05 \x01(\r\x12\x13\n\x0bstack_depth\x18\x06 \x03(\r\x12\'\n\x04time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"d\n\x0cLoadResponse\x12\x1f\n\x06object\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.Object\x12!\n\x04logs\x18\x02 \x03(\x0b\x32\x13.bpfd.v1.ProgramLog\x12\x10\n\x08warnings\x18\x03 \x03(\t\" \n\x10GetObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12ListObjectsRequest\"7\n\x13ListObjectsResponse\x12 \n\x07objects\x18\x01 \x03(\x0b\x32\x0f.bpfd.v1.Object\"\x1d\n\rUnloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0eUnloadResponse\x12\r\n\x05links\x18\x01 \x03(\t\"t\n\rVerifyRequest\x12\r\n\x03\x65lf\x18\x01 \x01(\x0cH\x00\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x13.bpfd.v1.ObjectSpecH\x00\x12%\n\x07options\x18\x03 \x01(\x0b\x32\x14.bpfd.v1.LoadOptionsB\x08\n\x06source\"N\n\x0eVerifyResponse\x12*\n\x08programs\x18\x01 \x03(\x0b\x32\x18.bpfd.v1.VerifiedProgram\x12\x10\n\x08warnings\x18\x02 \x03(\t\"T\n\x0fVerifiedProgram\x12 \n\x03log\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramLog\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\r\n\x05\x65rrno\x18\x03 \x01(\r*i\n\x0eRelocationKind\x12\x1f\n\x1bRELOCATION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13RELOCATION_KIND_MAP\x10\x01\x12\x1d\n\x19RELOCATION_KIND_MAP_VALUE\x10\x02\x32\xaa\x02\n\x07Objects\x12\x33\n\x04Load\x12\x14.bpfd.v1.LoadRequest\x1a\x15.bpfd.v1.LoadResponse\x12\x31\n\x03Get\x12\x19.bpfd.v1.GetObjectRequest\x1a\x0f.bpfd.v1.Object\x12\x41\n\x04List\x12\x1b.bpfd.v1.ListObjectsRequest\x1a\x1c.bpfd.v1.ListObjectsResponse\x12\x39\n\x06Unload\x12\x16.bpfd.v1.UnloadRequest\x1a\x17.bpfd.v1.UnloadResponse\x12\x39\n\x06Verify\x12\x16.bpfd.v1.VerifyRequest\x1a\x17.bpfd.v1.VerifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62pfd/v1/objects.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x14\x62pfd/v1/attach.proto\x1a\x14\x62pfd/v1/errors.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\x0bLoadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08lifetime\x18\x02 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12\r\n\x03\x65lf\x18\x03 \x01(\x0cH\x00\x12#\n\x04spec\x18\x04 \x01(\x0b\x32\x13.bpfd.v1.ObjectSpecH\x00\x12%\n\x07options\x18\x05 \x01(\x0b\x32\x14.bpfd.v1.LoadOptions\x12\x0f\n\x07replace\x18\x06 \x01(\x08\x42\x08\n\x06source\"\xba\x01\n\x0bLoadOptions\x12!\n\x04maps\x18\x01 \x03(\x0b\x32\x13.bpfd.v1.MapSetting\x12)\n\x08programs\x18\x02 \x03(\x0b\x32\x17.bpfd.v1.ProgramSetting\x12$\n\tconstants\x18\x03 \x03(\x0b\x32\x11.bpfd.v1.Constant\x12\x11\n\tlog_level\x18\x04 \x01(\r\x12\x10\n\x08log_size\x18\x05 \x01(\r\x12\x12\n\nkernel_btf\x18\x06 \x01(\x0c\"\xff\x01\n\nMapSetting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0bmax_entries\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x16\n\tmap_flags\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nvalue_size\x18\x04 \x01(\rH\x02\x88\x01\x01\x12\x16\n\tnuma_node\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x1e\n\x05reuse\x18\x06 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x10\n\x08pin_path\x18\x07 \x01(\t\x12\x13\n\x0brecord_type\x18\x08 \x01(\tB\x0e\n\x0c_max_entriesB\x0c\n\n_map_flagsB\r\n\x0b_value_sizeB\x0c\n\n_numa_node\"\x80\x02\n\x0eProgramSetting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x04load\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\"\n\x04type\x18\x03 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12!\n\x14\x65xpected_attach_type\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x17\n\x0f\x61ttach_function\x18\x05 \x01(\t\x12+\n\x0e\x61ttach_program\x18\x06 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\r\n\x05\x66lags\x18\x07 \x01(\r\x12\x0f\n\x07ifindex\x18\x08 \x01(\rB\x07\n\x05_loadB\x17\n\x15_expected_attach_type\"6\n\x08\x43onstant\x12\x0b\n\x03map\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x0c\"a\n\nObjectSpec\x12\x1e\n\x04maps\x18\x01 \x03(\x0b\x32\x10.bpfd.v1.MapSpec\x12\x0b\n\x03\x62tf\x18\x02 \x01(\x0c\x12&\n\x08programs\x18\x03 \x03(\x0b\x32\x14.bpfd.v1.ProgramSpec\"\xba\x03\n\x07MapSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04type\x18\x02 \x01(\x0e\x32\x10.bpfd.v1.MapType\x12\x10\n\x08key_size\x18\x03 \x01(\r\x12\x12\n\nvalue_size\x18\x04 \x01(\r\x12\x13\n\x0bmax_entries\x18\x05 \x01(\r\x12\x11\n\tmap_flags\x18\x06 \x01(\r\x12\x11\n\tnuma_node\x18\x07 \x01(\r\x12\x11\n\tmap_extra\x18\x08 \x01(\x04\x12\x17\n\x0f\x62tf_key_type_id\x18\t \x01(\r\x12\x19\n\x11\x62tf_value_type_id\x18\n \x01(\r\x12!\n\x19\x62tf_vmlinux_value_type_id\x18\x0b \x01(\r\x12\x1f\n\x05inner\x18\x0c \x01(\x0b\x32\x10.bpfd.v1.MapSpec\x12\x14\n\x0cinitial_keys\x18\r \x01(\x0c\x12\x16\n\x0einitial_values\x18\x0e \x01(\x0c\x12&\n\x0cinitial_refs\x18\x0f \x03(\x0b\x32\x10.bpfd.v1.SpecRef\x12\x0e\n\x06\x66reeze\x18\x10 \x01(\x08\x12\x1e\n\x05reuse\x18\x11 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0f\n\x07ifindex\x18\x12 \x01(\r\"2\n\x07SpecRef\x12\r\n\x03map\x18\x01 \x01(\tH\x00\x12\x11\n\x07program\x18\x02 \x01(\tH\x00\x42\x05\n\x03ref\"\x93\x04\n\x0bProgramSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x03 \x01(\r\x12\x14\n\x0cinstructions\x18\x04 \x01(\x0c\x12\x0f\n\x07license\x18\x05 \x01(\t\x12\x16\n\x0ekernel_version\x18\x06 \x01(\r\x12\r\n\x05\x66lags\x18\x07 \x01(\r\x12\x11\n\tfunc_info\x18\x08 \x01(\x0c\x12\x1d\n\x15\x66unc_info_record_size\x18\t \x01(\r\x12\x11\n\tline_info\x18\n \x01(\x0c\x12\x1d\n\x15line_info_record_size\x18\x0b \x01(\r\x12(\n\x0brelocations\x18\x0c \x03(\x0b\x32\x13.bpfd.v1.Relocation\x12\x15\n\rattach_btf_id\x18\r \x01(\r\x12-\n\x0e\x61ttach_program\x18\x0e \x01(\x0b\x32\x13.bpfd.v1.ProgramRefH\x00\x12\x1b\n\x11\x61ttach_btf_obj_id\x18\x0f \x01(\rH\x00\x12\x17\n\x0f\x61ttach_function\x18\x10 \x01(\t\x12\x0f\n\x07ifindex\x18\x11 \x01(\r\x12\x18\n\x10\x63ore_relocations\x18\x12 \x01(\x0c\x12#\n\x1b\x63ore_relocation_record_size\x18\x13 \x01(\rB\x0c\n\nattach_btf\"\x84\x01\n\nRelocation\x12\x13\n\x0binstruction\x18\x01 \x01(\r\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.bpfd.v1.RelocationKind\x12\r\n\x03map\x18\x03 \x01(\tH\x00\x12!\n\x06loaded\x18\x04 \x01(\x0b\x32\x0f.bpfd.v1.MapRefH\x00\x42\x08\n\x06target\"\xeb\x01\n\x06Object\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08lifetime\x18\x02 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12-\n\tloaded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08programs\x18\x04 \x03(\x0b\x32\x16.bpfd.v1.ObjectProgram\x12 \n\x04maps\x18\x05 \x03(\x0b\x32\x12.bpfd.v1.ObjectMap\x12\x1c\n\x05links\x18\x06 \x03(\x0b\x32\r.bpfd.v1.Link\x12\x15\n\rsession_label\x18\x07 \x01(\t\"|\n\rObjectProgram\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07section\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\r\x12\"\n\x04type\x18\x04 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x05 \x01(\r\"|\n\tObjectMap\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\r\x12\x1e\n\x04type\x18\x03 \x01(\x0e\x32\x10.bpfd.v1.MapType\x12\x0e\n\x06reused\x18\x04 \x01(\x08\x12\x10\n\x08pin_path\x18\x05 \x01(\t\x12\x13\n\x0brecord_type\x18\x06 \x01(\t\"\xe6\x01\n\x04Link\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07program\x18\x03 \x01(\t\x12\x12\n\nprogram_id\x18\x04 \x01(\r\x12#\n\x05point\x18\x05 \x01(\x0b\x32\x14.bpfd.v1.AttachPoint\x12#\n\x08lifetime\x18\x06 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12\x10\n\x08link_ids\x18\x07 \x03(\r\x12\x0e\n\x06method\x18\x08 \x01(\t\x12/\n\x0b\x61ttached_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\nProgramLog\x12\x0f\n\x07program\x18\x01 \x01(\t\x12\x0b\n\x03log\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12/\n\nstatistics\x18\x04 \x01(\x0b\x32\x1b.bpfd.v1.VerifierStatistics\"\xc6\x01\n\x12VerifierStatistics\x12\x17\n\x0fprocessed_insns\x18\x01 \x01(\r\x12\x1b\n\x13max_states_per_insn\x18\x02 \x01(\r\x12\x14\n\x0ctotal_states\x18\x03 \x01(\r\x12\x13\n\x0bpeak_states\x18\x04 \x01(\r\x12\x11\n\tmark_read\x18\x05 \x01(\r\x12\x13\n\x0bstack_depth\x18\x06 \x03(\r\x12\'\n\x04time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"d\n\x0cLoadResponse\x12\x1f\n\x06object\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.Object\x12!\n\x04logs\x18\x02 \x03(\x0b\x32\x13.bpfd.v1.ProgramLog\x12\x10\n\x08warnings\x18\x03 \x03(\t\" \n\x10GetObjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12ListObjectsRequest\"7\n\x13ListObjectsResponse\x12 \n\x07objects\x18\x01 \x03(\x0b\x32\x0f.bpfd.v1.Object\"\x1d\n\rUnloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0eUnloadResponse\x12\r\n\x05links\x18\x01 \x03(\t\"t\n\rVerifyRequest\x12\r\n\x03\x65lf\x18\x01 \x01(\x0cH\x00\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x13.bpfd.v1.ObjectSpecH\x00\x12%\n\x07options\x18\x03 \x01(\x0b\x32\x14.bpfd.v1.LoadOptionsB\x08\n\x06source\"N\n\x0eVerifyResponse\x12*\n\x08programs\x18\x01 \x03(\x0b\x32\x18.bpfd.v1.VerifiedProgram\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\xe6\x01\n\x0fVerifiedProgram\x12 \n\x03log\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramLog\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\r\n\x05\x65rrno\x18\x03 \x01(\r\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x14.bpfd.v1.ErrorDetail\x12\"\n\x04type\x18\x05 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x06 \x01(\r\x12\x14\n\x0c\x62ytes_xlated\x18\x07 \x01(\r\x12\x13\n\x0b\x62ytes_jited\x18\x08 \x01(\r*i\n\x0eRelocationKind\x12\x1f\n\x1bRELOCATION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13RELOCATION_KIND_MAP\x10\x01\x12\x1d\n\x19RELOCATION_KIND_MAP_VALUE\x10\x02\x32\xaa\x02\n\x07Objects\x12\x33\n\x04Load\x12\x14.bpfd.v1.LoadRequest\x1a\x15.bpfd.v1.LoadResponse\x12\x31\n\x03Get\x12\x19.bpfd.v1.GetObjectRequest\x1a\x0f.bpfd.v1.Object\x12\x41\n\x04List\x12\x1b.bpfd.v1.ListObjectsRequest\x1a\x1c.bpfd.v1.ListObjectsResponse\x12\x39\n\x06Unload\x12\x16.bpfd.v1.UnloadRequest\x1a\x17.bpfd.v1.UnloadResponse\x12\x39\n\x06Verify\x12\x16.bpfd.v1.VerifyRequest\x1a\x17.bpfd.v1.VerifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bpfd.v1.objects_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RELOCATIONKIND']._serialized_start=3954
-  _globals['_RELOCATIONKIND']._serialized_end=4059
-  _globals['_LOADREQUEST']._serialized_start=144
-  _globals['_LOADREQUEST']._serialized_end=326
-  _globals['_LOADOPTIONS']._serialized_start=329
-  _globals['_LOADOPTIONS']._serialized_end=515
-  _globals['_MAPSETTING']._serialized_start=518
-  _globals['_MAPSETTING']._serialized_end=773
-  _globals['_PROGRAMSETTING']._serialized_start=776
-  _globals['_PROGRAMSETTING']._serialized_end=1032
-  _globals['_CONSTANT']._serialized_start=1034
-  _globals['_CONSTANT']._serialized_end=1088
-  _globals['_OBJECTSPEC']._serialized_start=1090
-  _globals['_OBJECTSPEC']._serialized_end=1187
-  _globals['_MAPSPEC']._serialized_start=1190
-  _globals['_MAPSPEC']._serialized_end=1632
-  _globals['_SPECREF']._serialized_start=1634
-  _globals['_SPECREF']._serialized_end=1684
-  _globals['_PROGRAMSPEC']._serialized_start=1687
-  _globals['_PROGRAMSPEC']._serialized_end=2218
-  _globals['_RELOCATION']._serialized_start=2221
-  _globals['_RELOCATION']._serialized_end=2353
-  _globals['_OBJECT']._serialized_start=2356
-  _globals['_OBJECT']._serialized_end=2591
-  _globals['_OBJECTPROGRAM']._serialized_start=2593
-  _globals['_OBJECTPROGRAM']._serialized_end=2717
-  _globals['_OBJECTMAP']._serialized_start=2719
-  _globals['_OBJECTMAP']._serialized_end=2843
-  _globals['_LINK']._serialized_start=2846
-  _globals['_LINK']._serialized_end=3076
-  _globals['_PROGRAMLOG']._serialized_start=3078
-  _globals['_PROGRAMLOG']._serialized_end=3188
-  _globals['_VERIFIERSTATISTICS']._serialized_start=3191
-  _globals['_VERIFIERSTATISTICS']._serialized_end=3389
-  _globals['_LOADRESPONSE']._serialized_start=3391
-  _globals['_LOADRESPONSE']._serialized_end=3491
-  _globals['_GETOBJECTREQUEST']._serialized_start=3493
-  _globals['_GETOBJECTREQUEST']._serialized_end=3525
-  _globals['_LISTOBJECTSREQUEST']._serialized_start=3527
-  _globals['_LISTOBJECTSREQUEST']._serialized_end=3547
-  _globals['_LISTOBJECTSRESPONSE']._serialized_start=3549
-  _globals['_LISTOBJECTSRESPONSE']._serialized_end=3604
-  _globals['_UNLOADREQUEST']._serialized_start=3606
-  _globals['_UNLOADREQUEST']._serialized_end=3635
-  _globals['_UNLOADRESPONSE']._serialized_start=3637
-  _globals['_UNLOADRESPONSE']._serialized_end=3668
-  _globals['_VERIFYREQUEST']._serialized_start=3670
-  _globals['_VERIFYREQUEST']._serialized_end=3786
-  _globals['_VERIFYRESPONSE']._serialized_start=3788
-  _globals['_VERIFYRESPONSE']._serialized_end=3866
-  _globals['_VERIFIEDPROGRAM']._serialized_start=3868
-  _globals['_VERIFIEDPROGRAM']._serialized_end=3952
-  _globals['_OBJECTS']._serialized_start=4062
-  _globals['_OBJECTS']._serialized_end=4360
+  _globals['_RELOCATIONKIND']._serialized_start=4123
+  _globals['_RELOCATIONKIND']._serialized_end=4228
+  _globals['_LOADREQUEST']._serialized_start=166
+  _globals['_LOADREQUEST']._serialized_end=348
+  _globals['_LOADOPTIONS']._serialized_start=351
+  _globals['_LOADOPTIONS']._serialized_end=537
+  _globals['_MAPSETTING']._serialized_start=540
+  _globals['_MAPSETTING']._serialized_end=795
+  _globals['_PROGRAMSETTING']._serialized_start=798
+  _globals['_PROGRAMSETTING']._serialized_end=1054
+  _globals['_CONSTANT']._serialized_start=1056
+  _globals['_CONSTANT']._serialized_end=1110
+  _globals['_OBJECTSPEC']._serialized_start=1112
+  _globals['_OBJECTSPEC']._serialized_end=1209
+  _globals['_MAPSPEC']._serialized_start=1212
+  _globals['_MAPSPEC']._serialized_end=1654
+  _globals['_SPECREF']._serialized_start=1656
+  _globals['_SPECREF']._serialized_end=1706
+  _globals['_PROGRAMSPEC']._serialized_start=1709
+  _globals['_PROGRAMSPEC']._serialized_end=2240
+  _globals['_RELOCATION']._serialized_start=2243
+  _globals['_RELOCATION']._serialized_end=2375
+  _globals['_OBJECT']._serialized_start=2378
+  _globals['_OBJECT']._serialized_end=2613
+  _globals['_OBJECTPROGRAM']._serialized_start=2615
+  _globals['_OBJECTPROGRAM']._serialized_end=2739
+  _globals['_OBJECTMAP']._serialized_start=2741
+  _globals['_OBJECTMAP']._serialized_end=2865
+  _globals['_LINK']._serialized_start=2868
+  _globals['_LINK']._serialized_end=3098
+  _globals['_PROGRAMLOG']._serialized_start=3100
+  _globals['_PROGRAMLOG']._serialized_end=3210
+  _globals['_VERIFIERSTATISTICS']._serialized_start=3213
+  _globals['_VERIFIERSTATISTICS']._serialized_end=3411
+  _globals['_LOADRESPONSE']._serialized_start=3413
+  _globals['_LOADRESPONSE']._serialized_end=3513
+  _globals['_GETOBJECTREQUEST']._serialized_start=3515
+  _globals['_GETOBJECTREQUEST']._serialized_end=3547
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=3549
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=3569
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=3571
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=3626
+  _globals['_UNLOADREQUEST']._serialized_start=3628
+  _globals['_UNLOADREQUEST']._serialized_end=3657
+  _globals['_UNLOADRESPONSE']._serialized_start=3659
+  _globals['_UNLOADRESPONSE']._serialized_end=3690
+  _globals['_VERIFYREQUEST']._serialized_start=3692
+  _globals['_VERIFYREQUEST']._serialized_end=3808
+  _globals['_VERIFYRESPONSE']._serialized_start=3810
+  _globals['_VERIFYRESPONSE']._serialized_end=3888
+  _globals['_VERIFIEDPROGRAM']._serialized_start=3891
+  _globals['_VERIFIEDPROGRAM']._serialized_end=4121
+  _globals['_OBJECTS']._serialized_start=4231
+  _globals['_OBJECTS']._serialized_end=4529
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ SPDX-License-Identifier: Apache-2.0"""
 
 from bpfd.v1 import attach_pb2 as _attach_pb2
 from bpfd.v1 import common_pb2 as _common_pb2
+from bpfd.v1 import errors_pb2 as _errors_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -969,7 +970,9 @@ class VerifyResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifiedProgram]:
-        """One for each program that was tried, in the order of the object."""
+        """One for each program that loads by default and each that the options turn on, in the
+        order of the object.
+        """
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -994,21 +997,41 @@ class VerifiedProgram(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     ERRNO_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    EXPECTED_ATTACH_TYPE_FIELD_NUMBER: _builtins.int
+    BYTES_XLATED_FIELD_NUMBER: _builtins.int
+    BYTES_JITED_FIELD_NUMBER: _builtins.int
     accepted: _builtins.bool
     errno: _builtins.int
     """errno of BPF_PROG_LOAD; 0 when accepted."""
+    type: _common_pb2.ProgramType.ValueType
+    expected_attach_type: _builtins.int
+    """Kernel's enum bpf_attach_type."""
+    bytes_xlated: _builtins.int
+    """Bytes of the translated and of the machine code; 0: refused, or not compiled by the JIT."""
+    bytes_jited: _builtins.int
     @_builtins.property
     def log(self) -> Global___ProgramLog: ...
+    @_builtins.property
+    def error(self) -> _errors_pb2.ErrorDetail:
+        """Why the program got no verdict, for another reason than the verifier's; unset: it did."""
+
     def __init__(
         self,
         *,
         log: Global___ProgramLog | None = ...,
         accepted: _builtins.bool = ...,
         errno: _builtins.int = ...,
+        error: _errors_pb2.ErrorDetail | None = ...,
+        type: _common_pb2.ProgramType.ValueType = ...,
+        expected_attach_type: _builtins.int = ...,
+        bytes_xlated: _builtins.int = ...,
+        bytes_jited: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "errno", b"errno", "log", b"log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bytes_jited", b"bytes_jited", "bytes_xlated", b"bytes_xlated", "errno", b"errno", "error", b"error", "expected_attach_type", b"expected_attach_type", "log", b"log", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,7 +94,9 @@ class ObjectsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Verify(self, request, context):
-        """Loads and throws away: gives the verifier's log and statistics. Nothing stays.
+        """Loads each program by itself and throws it away: gives the verifier's log and
+        statistics. Nothing stays. What keeps one program from being tried is told with it; an
+        error that all of them share is the call's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,10 @@ class ObjectsStub:
     Unload: _grpc.UnaryUnaryMultiCallable[_objects_pb2.UnloadRequest, _objects_pb2.UnloadResponse]
     """Detaches the object's links, then drops its programs and maps."""
     Verify: _grpc.UnaryUnaryMultiCallable[_objects_pb2.VerifyRequest, _objects_pb2.VerifyResponse]
-    """Loads and throws away: gives the verifier's log and statistics. Nothing stays."""
+    """Loads each program by itself and throws it away: gives the verifier's log and
+    statistics. Nothing stays. What keeps one program from being tried is told with it; an
+    error that all of them share is the call's.
+    """
 
 @_typing.type_check_only
 class ObjectsAsyncStub(ObjectsStub):
@@ -58,7 +61,10 @@ class ObjectsAsyncStub(ObjectsStub):
     Unload: _aio.UnaryUnaryMultiCallable[_objects_pb2.UnloadRequest, _objects_pb2.UnloadResponse]  # type: ignore[assignment]
     """Detaches the object's links, then drops its programs and maps."""
     Verify: _aio.UnaryUnaryMultiCallable[_objects_pb2.VerifyRequest, _objects_pb2.VerifyResponse]  # type: ignore[assignment]
-    """Loads and throws away: gives the verifier's log and statistics. Nothing stays."""
+    """Loads each program by itself and throws it away: gives the verifier's log and
+    statistics. Nothing stays. What keeps one program from being tried is told with it; an
+    error that all of them share is the call's.
+    """
 
 class ObjectsServicer(metaclass=_abc_1.ABCMeta):
     """Objects: what is loaded together, from an ELF file or a specification."""
@@ -101,6 +107,9 @@ class ObjectsServicer(metaclass=_abc_1.ABCMeta):
         request: _objects_pb2.VerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_objects_pb2.VerifyResponse, _abc.Awaitable[_objects_pb2.VerifyResponse]]:
-        """Loads and throws away: gives the verifier's log and statistics. Nothing stays."""
+        """Loads each program by itself and throws it away: gives the verifier's log and
+        statistics. Nothing stays. What keeps one program from being tried is told with it; an
+        error that all of them share is the call's.
+        """
 
 def add_ObjectsServicer_to_server(servicer: ObjectsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
