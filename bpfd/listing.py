@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from bpfd.attach.told import told_point
 from bpfd.kernel import holders, host, libbpf, program_dump, syscall
 from bpfd.kernel.constants import Cmd, LinkType, name_of
-from bpfd.kernel.info import ProgInfo, fdinfo, link_info, prog_info, prog_map_ids
+from bpfd.kernel.info import LinkInfo, ProgInfo, fdinfo, link_info, prog_info, prog_map_ids
 from bpfd.objects.registry import Registry
 from bpfd.v1 import common_pb2, links_pb2
 
@@ -70,12 +70,25 @@ def program(
 
 def _add_program_owners(found: list[common_pb2.KernelProgram]) -> None:
     processes = holders.all_processes(holders.PROGRAM)
-    pins = holders.all_pins(holders.PROGRAM)
-    by_program: dict[int, list[int]] = {}
+    add_program_owners(found, processes, holders.all_pins(holders.PROGRAM), link_infos())
+
+
+def link_infos() -> list[LinkInfo]:
+    """Every link of the kernel."""
     with each_fd(Cmd.LINK_GET_NEXT_ID, Cmd.LINK_GET_FD_BY_ID) as fds:
-        for fd in fds:
-            link = link_info(fd)
-            by_program.setdefault(link.prog_id, []).append(link.id)
+        return [link_info(fd) for fd in fds]
+
+
+def add_program_owners(
+    found: list[common_pb2.KernelProgram],
+    processes: dict[int, list[holders.Holder]],
+    pins: dict[int, list[str]],
+    links: list[LinkInfo],
+) -> None:
+    """Puts into programs who holds and pins them, and their links."""
+    by_program: dict[int, list[int]] = {}
+    for link in links:
+        by_program.setdefault(link.prog_id, []).append(link.id)
     for message in found:
         message.holders.extend(
             common_pb2.Holder(pid=each.pid, comm=each.comm)

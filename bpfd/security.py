@@ -77,7 +77,7 @@ _BPFD: dict[str, dict[str, Rule]] = {
         **_changes("TestRun", "TestRunBatch", role=Role.OPERATOR),
     },
     "Links": {
-        **_reads("List"),
+        **_reads("List", "ListAttachments"),
         # Every reading runs a program over the kernel's state.
         **_reads("Read", role=Role.TRACER),
         **_changes("Attach", "Update", "Detach", role=Role.TRACER),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from bpfd.attach import (
     cgroup_device,
@@ -43,6 +43,15 @@ def hook_of(attach_type: int) -> Hook | None:
     """The hook of a link; None: the kernel has newer ones."""
     found = _BY_ATTACH_TYPE.get(attach_type)
     return found[0] if found else None
+
+
+def attach_types(program_types: Collection[int]) -> list[int]:
+    """The hooks that programs of these types may be attached to, in the kernel's order."""
+    return sorted(
+        number
+        for number, (hook, _, _) in _BY_ATTACH_TYPE.items()
+        if not hook.types.isdisjoint(program_types)
+    )
 
 
 def fill(info: LinkInfo, point: attach_pb2.AttachPoint) -> None:

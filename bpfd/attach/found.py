@@ -55,7 +55,7 @@ def find_point(fds: list[int]) -> attach_pb2.AttachPoint:
         case "freplace":
             point.freplace.function = _function_of(info)
         case "perf_event":
-            _name_clock(point.perf_event)
+            name_clock(point.perf_event)
         case "tracepoint":
             categories = tracefs.categories_of(point.tracepoint.name)
             point.tracepoint.category = categories[0] if categories else ""
@@ -162,7 +162,7 @@ def _name_netns(inode: int, reference: common_pb2.Netns) -> None:
         reference.path = path
 
 
-def _name_clock(point: attach_pb2.PerfEvent) -> None:
+def name_clock(point: attach_pb2.PerfEvent) -> None:
     """The clocks have sources of their own inside the kernel (0d6d062ca27e), which sysfs
     does not list; who asked for them asked for a software event."""
     sources = event_source.sources().values()

@@ -173,6 +173,22 @@ class ProgQuery(ctypes.Structure):
     )
 
 
+class TaskFdQuery(ctypes.Structure):
+    """BPF_TASK_FD_QUERY; what follows `buf` is the kernel's answer."""
+
+    _fields_ = (
+        ("pid", c_uint32),
+        ("fd", c_uint32),
+        ("flags", c_uint32),
+        ("buf_len", c_uint32),
+        ("buf", c_uint64),
+        ("prog_id", c_uint32),
+        ("fd_type", c_uint32),
+        ("probe_offset", c_uint64),
+        ("probe_addr", c_uint64),
+    )
+
+
 class BtfLoad(ctypes.Structure):
     """BPF_BTF_LOAD."""
 

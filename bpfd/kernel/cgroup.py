@@ -26,6 +26,14 @@ def root() -> str:
     return path
 
 
+def root_or_none() -> str | None:
+    """Where cgroup2 is mounted; None: nowhere."""
+    try:
+        return root()
+    except FileNotFoundError:
+        return None
+
+
 def absolute(path: str) -> str:
     """A path relative to the cgroup2 mount made absolute; an absolute one unchanged."""
     return path if path.startswith("/") else os.path.normpath(os.path.join(root(), path))
@@ -53,6 +61,28 @@ def path_of_id(cgroup_id: int) -> str:
         if inode == wanted:
             return path
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(cgroup_id))
+
+
+def inode_of_id(cgroup_id: int) -> int:
+    """The inode number of a cgroup's directory."""
+    return cgroup_id & _ID_MASK
+
+
+def tree() -> Iterator[tuple[str, int]]:
+    """(directory, inode) of every cgroup: each before those in it, these sorted.
+
+    Nothing where no cgroup2 is mounted; what is removed meanwhile is left out.
+    """
+    top = root_or_none()
+    pending = [top] if top else []
+    while pending:
+        path = pending.pop()
+        try:
+            inode = os.stat(path).st_ino
+        except OSError:
+            continue
+        yield path, inode
+        pending += [f"{path}/{name}" for name in reversed(children(path))]
 
 
 def same(cgroup_id: int, inode: int) -> bool:

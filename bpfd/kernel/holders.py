@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from bpfd.kernel import mounts
 from bpfd.kernel.host import read_text
@@ -17,6 +17,8 @@ from bpfd.kernel.syscall import obj_get
 
 PROGRAM, LINK, MAP = "prog_id", "link_id", "map_id"
 """Keys of /proc/PID/fdinfo of the three kinds."""
+KINDS = (PROGRAM, LINK, MAP)
+EVENT = "perf_event"
 
 # The kernel names a link's first fd otherwise than those it makes later.
 _FILES = {
@@ -24,6 +26,7 @@ _FILES = {
     "anon_inode:bpf_link": LINK,
     "anon_inode:bpf-link": LINK,
     "anon_inode:bpf-map": MAP,
+    "anon_inode:[perf_event]": EVENT,
 }
 
 
@@ -42,11 +45,68 @@ def processes(kind: str, number: int) -> list[Holder]:
 
 def all_processes(kind: str) -> dict[int, list[Holder]]:
     """Processes by the id of what they hold an fd of, each once."""
-    found: dict[int, list[Holder]] = {}
-    for pid, fds in _bpf_fds(kind):
-        for number in {_id(f"/proc/{pid}/fdinfo/{fd}", kind) for fd in fds} - {0}:
-            found.setdefault(number, []).append(Holder(pid, _comm(pid)))
+    return opened((kind,)).holders(kind)
+
+
+@dataclass
+class Opened:
+    """What processes have open of BPF, from one walk through /proc."""
+
+    fds: dict[str, dict[int, list[tuple[int, int]]]]
+    """By kind and id: (pid, fd) of each descriptor."""
+    events: list[tuple[int, int]] = field(default_factory=list)
+    """(pid, fd) of each perf event."""
+    namespaces: dict[int, str] = field(default_factory=dict)
+    """Network namespaces by inode, and a path of a descriptor of theirs."""
+    names: dict[int, str] = field(default_factory=dict)
+    """Command names of the processes that were met."""
+
+    def holders(self, kind: str) -> dict[int, list[Holder]]:
+        """Processes by the id of what they hold an fd of, each once."""
+        return {
+            number: [Holder(pid, self.names[pid]) for pid in dict(fds)]
+            for number, fds in self.fds[kind].items()
+        }
+
+
+def opened(kinds: Collection[str] = (*KINDS, EVENT)) -> Opened:
+    """One walk through the descriptors of all processes, for these kinds.
+
+    A process that ended meanwhile, or is not ours to look at, is left out.
+    """
+    found = Opened({kind: {} for kind in KINDS})
+    for pid in sorted(int(each) for each in os.listdir("/proc") if each.isdigit()):
+        with contextlib.suppress(OSError):
+            _look_into(pid, kinds, found)
     return found
+
+
+def _look_into(pid: int, kinds: Collection[str], found: Opened) -> None:
+    folder = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in os.listdir(folder):
+            try:
+                target = os.readlink(name, dir_fd=folder)
+            except OSError:
+                continue
+            kind = _FILES.get(target)
+            if kind is not None and kind in kinds:
+                _note(pid, name, kind, found)
+            elif target.startswith("net:["):
+                found.namespaces.setdefault(int(target[5:-1]), f"/proc/{pid}/fd/{name}")
+    finally:
+        os.close(folder)
+
+
+def _note(pid: int, name: str, kind: str, found: Opened) -> None:
+    if kind == EVENT:
+        found.events.append((pid, int(name)))
+    elif number := _id(f"/proc/{pid}/fdinfo/{name}", kind):
+        found.fds[kind].setdefault(number, []).append((pid, int(name)))
+    else:
+        return
+    if pid not in found.names:
+        found.names[pid] = comm(pid)
 
 
 def pins(kind: str, number: int) -> list[str]:
@@ -56,15 +116,23 @@ def pins(kind: str, number: int) -> list[str]:
 
 def all_pins(kind: str) -> dict[int, list[str]]:
     """Paths in every bpffs by the id of what is pinned there."""
-    found: dict[int, list[str]] = {}
+    return every_pin()[kind]
+
+
+def every_pin() -> dict[str, dict[int, list[str]]]:
+    """Paths in every bpffs by kind and id of what is pinned there, of one walk."""
+    found: dict[str, dict[int, list[str]]] = {kind: {} for kind in KINDS}
     for top in _file_systems():
         for folder, _, files in os.walk(top):
             for name in files:
                 path = f"{folder}/{name}"
-                what, number = _pinned(path)
-                if what == kind:
-                    found.setdefault(number, []).append(path)
-    return {number: sorted(paths) for number, paths in found.items()}
+                kind, number = _pinned(path)
+                if kind in found:
+                    found[kind].setdefault(number, []).append(path)
+    for paths in found.values():
+        for each in paths.values():
+            each.sort()
+    return found
 
 
 def _file_systems() -> list[str]:
@@ -75,22 +143,6 @@ def _file_systems() -> list[str]:
             with contextlib.suppress(OSError):
                 tops.setdefault(os.stat(each.path).st_dev, each.path)
     return list(tops.values())
-
-
-def _bpf_fds(kind: str) -> Iterator[tuple[int, list[str]]]:
-    """Pids with those of their fds that are of the kind, by what the fd's link says."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        fds = []
-        try:
-            names = os.listdir(f"/proc/{pid}/fd")
-        except OSError:
-            continue  # ended meanwhile, or not ours to look at
-        for fd in names:
-            with contextlib.suppress(OSError):
-                if _FILES.get(os.readlink(f"/proc/{pid}/fd/{fd}")) == kind:
-                    fds.append(fd)
-        if fds:
-            yield int(pid), fds
 
 
 def _id(path: str, kind: str) -> int:
@@ -117,7 +169,8 @@ def _pinned(path: str) -> tuple[str, int]:
         os.close(fd)
 
 
-def _comm(pid: int) -> str:
+def comm(pid: int) -> str:
+    """A process' command name; "" when it has ended."""
     try:
         return read_text(f"/proc/{pid}/comm", 64).strip()
     except OSError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
+from collections.abc import Iterable
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass
 
@@ -149,6 +150,10 @@ def _collect(level: int, template: bytes, arguments: int | None) -> int:
 
 _callback = _PRINT(_collect)
 
+_POINTER, _FUNCTION_TYPE = 2, 13
+_MODIFIERS = (8, 9, 10, 11)  # typedef, volatile, const, restrict
+"""enum BTF_KIND_*."""
+
 
 @functools.cache
 def _libc() -> ctypes.CDLL:
@@ -189,18 +194,24 @@ class Messages:
 
 def function_name(btf_id: int, type_id: int) -> str:
     """Name of a function type in a loaded BTF object; "" when it cannot be found."""
+    return function_names(btf_id, (type_id,)).get(type_id, "")
+
+
+def function_names(btf_id: int, type_ids: Iterable[int]) -> dict[int, str]:
+    """Names of function types in a loaded BTF object, of those that can be found."""
     lib = library()
-    btf = lib.btf__load_from_kernel_by_id(c_uint32(btf_id))
+    btf = lib.btf__load_from_kernel_by_id(c_uint32(btf_id)) if btf_id else None
     if not btf:
-        return ""
+        return {}
+    found = {}
     try:
-        record = lib.btf__type_by_id(btf, c_uint32(type_id))
-        if not record:
-            return ""
-        name: bytes | None = lib.btf__name_by_offset(btf, c_uint32(record.contents[0]))
-        return name.decode() if name else ""
+        for type_id in type_ids:
+            if record := lib.btf__type_by_id(btf, c_uint32(type_id)):
+                name = lib.btf__name_by_offset(btf, c_uint32(record.contents[0]))
+                found[type_id] = (name or b"").decode(errors="replace")
     finally:
         lib.btf__free(btf)
+    return found
 
 
 def function_type_id(btf_id: int, name: str) -> int:
@@ -238,8 +249,11 @@ class Member:
     type_id: int
     offset: int
     """Bytes from the start of the struct."""
+    is_function: bool = False
+    """Whether it is a pointer to a function."""
 
 
+@functools.lru_cache(maxsize=256)
 def vmlinux_members(type_id: int) -> list[Member]:
     """Members of a struct of the running kernel's BTF, in order; none when it is none."""
     lib = library()
@@ -260,11 +274,26 @@ def vmlinux_members(type_id: int) -> list[Member]:
                 (lib.btf__name_by_offset(btf, c_uint32(words[at])) or b"").decode(),
                 words[at + 1],
                 (words[at + 2] & bits) // 8,
+                _is_function_pointer(lib, btf, words[at + 1]),
             )
             for at in range(0, len(words), 3)
         ]
     finally:
         lib.btf__free(btf)
+
+
+def _is_function_pointer(lib: ctypes.CDLL, btf: c_void_p, type_id: int) -> bool:
+    wanted = [_POINTER, _FUNCTION_TYPE]
+    while record := lib.btf__type_by_id(btf, c_uint32(type_id)):
+        _, info, type_id = record.contents
+        kind = info >> 24 & 0x1F
+        if kind == wanted[0]:
+            wanted.pop(0)
+            if not wanted:
+                return True
+        elif kind not in _MODIFIERS:
+            return False
+    return False
 
 
 def links_struct_ops() -> bool:
@@ -286,6 +315,7 @@ __all__ = [
     "TcOpts",
     "XdpQueryOpts",
     "function_name",
+    "function_names",
     "function_type_id",
     "library",
     "links_struct_ops",

@@ -7,9 +7,12 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
+
+from bpfd.kernel import mounts
 
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703
@@ -118,23 +121,51 @@ def made() -> Iterator[None]:
         os.close(home)
 
 
-def everywhere() -> Iterator[Namespace]:
+def everywhere(more: Mapping[int, str] | None = None) -> Iterator[Namespace]:
     """Every network namespace that a file or a process leads to, each once.
 
-    The caller's own comes first, then named ones, then those of processes.
+    The caller's own comes first, then named ones, other bind mounts, those of processes,
+    and `more`: paths by inode.
     """
     seen: set[int] = set()
-    candidates = ["/proc/thread-self/ns/net"]
-    candidates += [f"{folder}/{name}" for folder in NAMED for name in names()]
-    candidates += [f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdigit()]
-    for path in candidates:
-        try:
-            inode = os.stat(path).st_ino
-        except OSError:
-            continue
+    for inode, path in chain(_places(), (more or {}).items()):
         if inode not in seen:
             seen.add(inode)
             yield Namespace(inode, path)
+
+
+def processes() -> dict[int, int]:
+    """The lowest pid in each network namespace, by inode."""
+    found: dict[int, int] = {}
+    for pid in sorted(int(each) for each in os.listdir("/proc") if each.isdigit()):
+        if inode := _inode(f"/proc/{pid}/ns/net"):
+            found.setdefault(inode, pid)
+    return found
+
+
+def _places() -> Iterator[tuple[int, str]]:
+    """Inodes of network namespaces with paths, some of them again and again."""
+    paths = ["/proc/thread-self/ns/net"]
+    paths += [f"{folder}/{name}" for folder in NAMED for name in names()]
+    paths += [
+        each.path
+        for each in mounts.everything()
+        if each.type == "nsfs" and each.root.startswith("net:[")
+    ]
+    paths += [f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdigit()]
+    for path in paths:
+        if inode := _inode(path):
+            yield inode, path
+
+
+def _inode(path: str) -> int:
+    """0: there is no namespace, or it is hidden."""
+    try:
+        found = os.stat(path)
+        nsfs = os.stat("/proc/self/ns/net").st_dev  # a name may be left of what was unmounted
+    except OSError:
+        return 0
+    return found.st_ino if found.st_dev == nsfs else 0
 
 
 def find(inode: int, hint: str = "") -> Namespace | None:

@@ -27,11 +27,15 @@ flags."""
 _DESTINATION, _INTERFACE, _PRIORITY, _MULTIPATH, _CACHE = 1, 4, 6, 9, 12
 _TABLE, _ENCAP_TYPE, _ENCAP, _NEXT_HOP_ID = 15, 21, 22, 30
 _BPF_TUNNEL = 6  # LWTUNNEL_ENCAP_BPF
+_LOCAL_TUNNEL, _LOCAL_BPF = 7, 8  # LWTUNNEL_ENCAP_SEG6_LOCAL, SEG6_LOCAL_BPF (4.18)
 _HEADROOM = 4
 _PROGRAM_FD, _PROGRAM_NAME = 1, 2
 _MAIN, _UNICAST, _STATIC = 254, 1, 4
 _LINK_SCOPE = 253
 _ON_LINK = 4  # RTNH_F_ONLINK, the only flag that people set
+
+_HAS_TUNNEL = struct.pack("=HH", 6, _ENCAP_TYPE)
+"""The head of the attribute that only routes with a tunnel have."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,55 @@ def find(prefix: Prefix, ifindex: int) -> Route | None:
         if _goes_through(found, ifindex):
             return _route(data, found)
     return None
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """A program in a route."""
+
+    prefix: str
+    ifindex: int
+    """0: the route has several next hops, or a next hop object."""
+    hook: int
+    """IN, OUT or XMIT; 0: a local action of segment routing."""
+    name: str
+    program_id: int
+    """0: the kernel tells the name alone."""
+
+
+def tunnels() -> list[Tunnel]:
+    """Programs in the routes of every table, of IPv4 and IPv6."""
+    return [
+        found
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for data in rtnetlink.dump(_GET_ROUTE, _MESSAGE.pack(family, *[0] * 8))
+        if _HAS_TUNNEL in data
+        for found in tunnels_of(data)
+    ]
+
+
+def tunnels_of(data: bytes) -> list[Tunnel]:
+    """The programs in the route that a message of the dump tells of. Pure."""
+    found = dict(rtnetlink.attributes(data[_MESSAGE.size :]))
+    family, bits, *_ = _MESSAGE.unpack_from(data)
+    address = found.get(_DESTINATION, bytes(4 if family == socket.AF_INET else 16))
+    prefix = f"{ipaddress.ip_address(address)}/{bits}"
+    index = found.get(_INTERFACE, b"")
+    ifindex = struct.unpack("=i", index)[0] if len(index) == 4 else 0
+    kind = struct.unpack("=H", found.get(_ENCAP_TYPE, b"\0\0")[:2])[0]
+    inside = dict(rtnetlink.attributes(found.get(_ENCAP, b"")))
+    wanted = {_BPF_TUNNEL: (IN, OUT, XMIT), _LOCAL_TUNNEL: (_LOCAL_BPF,)}.get(kind, ())
+    programs = []
+    for hook in wanted:
+        if hook not in inside:
+            continue
+        told = dict(rtnetlink.attributes(inside[hook]))
+        name = told.get(_PROGRAM_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        number = told.get(_PROGRAM_FD, b"") if kind == _LOCAL_TUNNEL else b""
+        program_id = struct.unpack("=I", number)[0] if len(number) == 4 else 0
+        way = hook if kind == _BPF_TUNNEL else 0
+        programs.append(Tunnel(prefix, ifindex, way, name, program_id))
+    return programs
 
 
 def set_program(

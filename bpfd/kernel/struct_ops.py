@@ -25,6 +25,7 @@ from bpfd.kernel.info import map_info
 from bpfd.kernel.libbpf import library, vmlinux_members
 
 KEY = bytes(4)
+_IN_USE, _READY = 1, 3  # enum bpf_struct_ops_state
 _WORD = ctypes.sizeof(ctypes.c_ulong)
 
 
@@ -47,6 +48,51 @@ class Part:
             _parts.pop(self.map_id, None)
         while self.fds:
             os.close(self.fds.pop())
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the kernel tells of a struct_ops map, whoever made it."""
+
+    in_use: bool
+    """Registered by the writing of its value."""
+    ready: bool
+    """Filled; links register it."""
+    programs: list[tuple[str, int]]
+    """(member, program id) of its functions; none where the kernel has no BTF."""
+
+
+def table(fd: int) -> Table:
+    """The struct_ops map behind an fd. Raises OSError."""
+    info = map_info(fd)
+    value = syscall.map_lookup_elem(fd, KEY, info.value_size)
+    # struct bpf_struct_ops_common_value { refcount_t refcnt; enum bpf_struct_ops_state; }
+    state = int.from_bytes(value[4:8], sys.byteorder)
+    programs = functions_of(value, _function_places(info.btf_vmlinux_value_type_id))
+    return Table(state == _IN_USE, state == _READY, programs)
+
+
+def functions_of(value: bytes, places: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """(member, program id) of the functions that a value names; `places` are (member, bytes
+    from the value's start). Pure.
+
+    The kernel writes the id of a program where the struct has a pointer to a function.
+    """
+    words = (
+        (name, int.from_bytes(value[at : at + _WORD], sys.byteorder)) for name, at in places
+    )
+    return [(name, number) for name, number in words if number]
+
+
+def _function_places(type_id: int) -> list[tuple[str, int]]:
+    data = next((each for each in vmlinux_members(type_id) if each.name == "data"), None)
+    if data is None:
+        return []
+    return [
+        (member.name, data.offset + member.offset)
+        for member in vmlinux_members(data.type_id)
+        if member.is_function
+    ]
 
 
 _lock = threading.Lock()

@@ -15,9 +15,20 @@ import platform
 import sys
 from collections.abc import Iterator
 from ctypes import c_char, c_int, c_uint32, c_uint64
+from dataclasses import dataclass
 
 from bpfd.kernel import attributes as attr_of
 from bpfd.kernel.constants import AttachType, Cmd
+
+_KNOW_LINKS = frozenset(
+    {
+        AttachType.TCX_INGRESS,
+        AttachType.TCX_EGRESS,
+        AttachType.NETKIT_PRIMARY,
+        AttachType.NETKIT_PEER,
+    }
+)
+"""The hooks of which BPF_PROG_QUERY tells link ids, too."""
 
 _NUMBERS = {  # (bpf, perf_event_open): asm/unistd.h of each architecture
     "x86_64": (321, 298),
@@ -437,17 +448,38 @@ def raw_tracepoint_open(name: str | None, prog_fd: int, cookie: int = 0) -> int:
     )
 
 
+@dataclass(frozen=True)
+class Query:
+    """What BPF_PROG_QUERY tells of one hook, in the order in which programs run."""
+
+    program_ids: list[int]
+    link_ids: list[int]
+    """Of each program; 0 where it is none or the hook does not tell."""
+    attach_flags: list[int]
+    """Of each program: BPF_F_ALLOW_OVERRIDE, BPF_F_ALLOW_MULTI, ..."""
+    revision: int
+    """0: the hook has none."""
+
+
 def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int], list[int]]:
     """BPF_PROG_QUERY: (program ids, link ids; the latter 0 where it is none or unknown)."""
+    found = query(target, attach_type, flags)
+    return found.program_ids, found.link_ids
+
+
+def query(target: int, attach_type: int, flags: int = 0) -> Query:
+    """BPF_PROG_QUERY of a cgroup, map or namespace (an fd), or an interface (its index)."""
     capacity = 64
     while True:
-        programs = (c_uint32 * capacity)()
-        links = (c_uint32 * capacity)()
+        programs, links, each_flags = ((c_uint32 * capacity)() for _ in range(3))
         attr = attr_of.ProgQuery(
             target, attach_type, flags, 0, ctypes.addressof(programs), capacity
         )
-        if attach_type in (46, 47, 54, 55):  # only the multi-program hooks know link ids
+        if attach_type in _KNOW_LINKS:
             attr.link_ids = ctypes.addressof(links)
+        if attach_type == AttachType.LSM_CGROUP and not flags:
+            # Programs of several functions: each has its own (kernel 6.0, b79c9fc9551b).
+            attr.prog_attach_flags = ctypes.addressof(each_flags)
         try:
             bpf(Cmd.PROG_QUERY, attr)
         except OSError as error:
@@ -455,7 +487,48 @@ def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int]
                 capacity = attr.prog_cnt + 16
                 continue
             raise
-        return list(programs[: attr.prog_cnt]), list(links[: attr.prog_cnt])
+        count = attr.prog_cnt
+        shared = attr.attach_flags
+        return Query(
+            list(programs[:count]),
+            list(links[:count]),
+            [each or shared for each in each_flags[:count]],
+            attr.revision,
+        )
+
+
+@dataclass(frozen=True)
+class EventProgram:
+    """What BPF_TASK_FD_QUERY tells of a perf event or raw tracepoint link of a process."""
+
+    program_id: int
+    type: int
+    """enum bpf_task_fd_type: 0 raw tracepoint, 1 tracepoint, 2 kprobe, 3 kretprobe,
+    4 uprobe, 5 uretprobe."""
+    name: str
+    """Tracepoint, function or file."""
+    offset: int
+    """Bytes behind the start of the function or file."""
+    address: int
+    """Kernel address of a kprobe that has no function's name; 0: not told."""
+
+
+def task_fd_query(pid: int, fd: int) -> EventProgram:
+    """BPF_TASK_FD_QUERY of a process' descriptor (kernel 4.18, 41bdc4b40ed6).
+
+    ENOENT: no program is there; EOPNOTSUPP: one is that the kernel does not tell of, on
+    samples; EBADF, ESRCH: the descriptor or the process is gone.
+    """
+    text = ctypes.create_string_buffer(4096)
+    attr = attr_of.TaskFdQuery(pid, fd, 0, len(text), ctypes.addressof(text))
+    bpf(Cmd.TASK_FD_QUERY, attr)
+    return EventProgram(
+        attr.prog_id,
+        attr.fd_type,
+        os.fsdecode(text.value),
+        attr.probe_offset,
+        attr.probe_addr,
+    )
 
 
 def enable_stats() -> int:

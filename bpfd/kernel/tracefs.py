@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from bpfd.kernel import mounts
 from bpfd.kernel.host import read_text
 from bpfd.kernel.mounts import ensure_tracefs
 
@@ -31,6 +32,12 @@ def categories_of(name: str) -> list[str]:
     """Categories that have a tracepoint of this name, sorted."""
     top = f"{ensure_tracefs()}/events"
     return [each for each in _folders(top) if os.path.isdir(f"{top}/{each}/{name}")]
+
+
+def category_if_mounted(name: str) -> str:
+    """The first category that has a tracepoint of this name; "" where none is to be seen.
+    Mounts nothing and raises nothing."""
+    return next(iter(categories_of(name)), "") if mounts.find("tracefs") else ""
 
 
 def all_events() -> list[str]:

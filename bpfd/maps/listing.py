@@ -42,8 +42,15 @@ def one(objects: Objects, ref: common_pb2.MapRef, owners: bool) -> common_pb2.Ke
 
 
 def _add_owners(found: list[common_pb2.KernelMap]) -> None:
-    processes = holders.all_processes(holders.MAP)
-    pins = holders.all_pins(holders.MAP)
+    add_owners(found, holders.all_processes(holders.MAP), holders.all_pins(holders.MAP))
+
+
+def add_owners(
+    found: list[common_pb2.KernelMap],
+    processes: dict[int, list[holders.Holder]],
+    pins: dict[int, list[str]],
+) -> None:
+    """Puts into maps who holds and pins them."""
     for each in found:
         each.holders.extend(
             common_pb2.Holder(pid=holder.pid, comm=holder.comm)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from bpfd import listing, work
+from bpfd.attachments.snapshot import snapshot
 from bpfd.interceptor import Context
 from bpfd.kernel.load_options import Cancel
 from bpfd.objects.objects import Objects
@@ -51,6 +52,11 @@ class LinksService(links_pb2_grpc.LinksServicer):
         if request.kernel:
             response.kernel_links.extend(await work.run(listing.links, self._objects.registry))
         return response
+
+    async def ListAttachments(
+        self, request: links_pb2.ListAttachmentsRequest, context: Context
+    ) -> links_pb2.ListAttachmentsResponse:
+        return await work.run(snapshot, self._objects, request)
 
     async def Read(
         self, request: links_pb2.ReadLinkRequest, context: Context

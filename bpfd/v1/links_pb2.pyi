@@ -47,6 +47,56 @@ detached, so that an event in between met both.
 """
 Global___UpdateMethod: _TypeAlias = UpdateMethod  # noqa: Y015
 
+class _AttachmentMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttachmentMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttachmentMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTACHMENT_METHOD_UNSPECIFIED: _AttachmentMethod.ValueType  # 0
+    ATTACHMENT_METHOD_LINK: _AttachmentMethod.ValueType  # 1
+    """A bpf_link."""
+    ATTACHMENT_METHOD_NETLINK: _AttachmentMethod.ValueType  # 2
+    """XDP that was set by rtnetlink (`ip link set dev NAME xdp ...`)."""
+    ATTACHMENT_METHOD_FILTER: _AttachmentMethod.ValueType  # 3
+    """A tc filter."""
+    ATTACHMENT_METHOD_PROG_ATTACH: _AttachmentMethod.ValueType  # 4
+    """BPF_PROG_ATTACH to a cgroup, map, network namespace or interface."""
+    ATTACHMENT_METHOD_PERF_EVENT: _AttachmentMethod.ValueType  # 5
+    """A perf event's file descriptor (PERF_EVENT_IOC_SET_BPF)."""
+    ATTACHMENT_METHOD_MAP_UPDATE: _AttachmentMethod.ValueType  # 6
+    """A struct_ops map that was registered by writing its value."""
+    ATTACHMENT_METHOD_ROUTE: _AttachmentMethod.ValueType  # 7
+    """A route's light-weight tunnel."""
+    ATTACHMENT_METHOD_SOCKET: _AttachmentMethod.ValueType  # 8
+    """A socket that this daemon attached to; the kernel tells nothing of sockets of others."""
+    ATTACHMENT_METHOD_MAP_ENTRY: _AttachmentMethod.ValueType  # 9
+    """An entry of a map: a tail call's target, or what XDP runs behind a redirect."""
+
+class AttachmentMethod(_AttachmentMethod, metaclass=_AttachmentMethodEnumTypeWrapper):
+    """What makes the kernel run the program there."""
+
+ATTACHMENT_METHOD_UNSPECIFIED: AttachmentMethod.ValueType  # 0
+ATTACHMENT_METHOD_LINK: AttachmentMethod.ValueType  # 1
+"""A bpf_link."""
+ATTACHMENT_METHOD_NETLINK: AttachmentMethod.ValueType  # 2
+"""XDP that was set by rtnetlink (`ip link set dev NAME xdp ...`)."""
+ATTACHMENT_METHOD_FILTER: AttachmentMethod.ValueType  # 3
+"""A tc filter."""
+ATTACHMENT_METHOD_PROG_ATTACH: AttachmentMethod.ValueType  # 4
+"""BPF_PROG_ATTACH to a cgroup, map, network namespace or interface."""
+ATTACHMENT_METHOD_PERF_EVENT: AttachmentMethod.ValueType  # 5
+"""A perf event's file descriptor (PERF_EVENT_IOC_SET_BPF)."""
+ATTACHMENT_METHOD_MAP_UPDATE: AttachmentMethod.ValueType  # 6
+"""A struct_ops map that was registered by writing its value."""
+ATTACHMENT_METHOD_ROUTE: AttachmentMethod.ValueType  # 7
+"""A route's light-weight tunnel."""
+ATTACHMENT_METHOD_SOCKET: AttachmentMethod.ValueType  # 8
+"""A socket that this daemon attached to; the kernel tells nothing of sockets of others."""
+ATTACHMENT_METHOD_MAP_ENTRY: AttachmentMethod.ValueType  # 9
+"""An entry of a map: a tail call's target, or what XDP runs behind a redirect."""
+Global___AttachmentMethod: _TypeAlias = AttachmentMethod  # noqa: Y015
+
 @_typing.final
 class AttachRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -359,3 +409,359 @@ class KernelLink(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attach_type) -> _WhichOneofReturnType__attach_type | None: ...
 
 Global___KernelLink: _TypeAlias = KernelLink  # noqa: Y015
+
+@_typing.final
+class ListAttachmentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAMS_FIELD_NUMBER: _builtins.int
+    MAPS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    programs: _builtins.bool
+    """Also every program and every map of the kernel with their holders and pins, found by
+    the same walk through /proc and the bpffs mounts.
+    """
+    maps: _builtins.bool
+    effective: _builtins.bool
+    """Also, for each cgroup, the programs of the cgroups above that run for it."""
+    def __init__(
+        self,
+        *,
+        programs: _builtins.bool = ...,
+        maps: _builtins.bool = ...,
+        effective: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "maps", b"maps", "programs", b"programs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttachmentsRequest: _TypeAlias = ListAttachmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListAttachmentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    PROGRAMS_FIELD_NUMBER: _builtins.int
+    MAPS_FIELD_NUMBER: _builtins.int
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    CGROUP_ROOT_FIELD_NUMBER: _builtins.int
+    TOOK_NS_FIELD_NUMBER: _builtins.int
+    cgroup_root: _builtins.str
+    """Path of the cgroup2 mount; empty: there is none."""
+    took_ns: _builtins.int
+    """Time that the search took on the target, nanoseconds."""
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """By network namespace (the daemon's own first), interface and hook, in the order in
+        which programs of one hook run; then cgroups from the top down; then the others.
+        """
+
+    @_builtins.property
+    def programs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.KernelProgram]: ...
+    @_builtins.property
+    def maps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.KernelMap]: ...
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetworkNamespace]:
+        """Every network namespace that was found, the daemon's own first."""
+
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftOut]:
+        """What could not be looked at, and why."""
+
+    def __init__(
+        self,
+        *,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        programs: _abc.Iterable[_common_pb2.KernelProgram] | None = ...,
+        maps: _abc.Iterable[_common_pb2.KernelMap] | None = ...,
+        namespaces: _abc.Iterable[Global___NetworkNamespace] | None = ...,
+        left_out: _abc.Iterable[Global___LeftOut] | None = ...,
+        cgroup_root: _builtins.str = ...,
+        took_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "cgroup_root", b"cgroup_root", "left_out", b"left_out", "maps", b"maps", "namespaces", b"namespaces", "programs", b"programs", "took_ns", b"took_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttachmentsResponse: _TypeAlias = ListAttachmentsResponse  # noqa: Y015
+
+@_typing.final
+class NetworkNamespace(_message.Message):
+    """A network namespace by what leads to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    COMM_FIELD_NUMBER: _builtins.int
+    inode: _builtins.int
+    name: _builtins.str
+    """As `ip netns` calls it; empty: it has no such name."""
+    path: _builtins.str
+    """A file of the namespace; empty: the daemon's own."""
+    pid: _builtins.int
+    """A process in it, the one with the lowest id; 0: none."""
+    comm: _builtins.str
+    """That process' command name, at most 15 bytes."""
+    def __init__(
+        self,
+        *,
+        inode: _builtins.int = ...,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        comm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comm", b"comm", "inode", b"inode", "name", b"name", "path", b"path", "pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetworkNamespace: _TypeAlias = NetworkNamespace  # noqa: Y015
+
+@_typing.final
+class LeftOut(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    """"lirc devices", "network namespace net:[4026532008]"."""
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["what", b"what", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftOut: _TypeAlias = LeftOut  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """A place where a program runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAM_ID_FIELD_NUMBER: _builtins.int
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    LINK_TYPE_FIELD_NUMBER: _builtins.int
+    LINK_TYPE_NAME_FIELD_NUMBER: _builtins.int
+    ATTACH_TYPE_FIELD_NUMBER: _builtins.int
+    POINT_FIELD_NUMBER: _builtins.int
+    NETNS_INODE_FIELD_NUMBER: _builtins.int
+    IFINDEX_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    CGROUP_ID_FIELD_NUMBER: _builtins.int
+    CGROUP_PATH_FIELD_NUMBER: _builtins.int
+    MAP_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ATTACH_FLAGS_FIELD_NUMBER: _builtins.int
+    INHERITED_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    TARGET_NAME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    DETACHED_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    PINNED_PATHS_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    program_id: _builtins.int
+    """0: the kernel does not tell."""
+    link_id: _builtins.int
+    """Kernel id of the link; 0: there is none."""
+    method: Global___AttachmentMethod.ValueType
+    link_type: _builtins.int
+    """Kernel's enum bpf_link_type and its name ("xdp", "perf_event"); 0: no link."""
+    link_type_name: _builtins.str
+    attach_type: _builtins.int
+    """Kernel's enum bpf_attach_type where there is one."""
+    netns_inode: _builtins.int
+    """Inode of the network namespace; 0: none, or it is not known."""
+    ifindex: _builtins.int
+    """Interface and its name there; 0 and empty: none."""
+    interface: _builtins.str
+    cgroup_id: _builtins.int
+    """Kernel id of the cgroup and its absolute path."""
+    cgroup_path: _builtins.str
+    map_id: _builtins.int
+    """Sockmap, struct_ops map, map of an iterator, or map whose entry it is."""
+    position: _builtins.int
+    """Place among the programs of its hook: 1 runs first; 0: the hook has no order."""
+    revision: _builtins.int
+    """Revision of the hook's list of programs (tcx, netkit; cgroups since 6.17); 0: none."""
+    attach_flags: _builtins.int
+    """Of cgroups: BPF_F_ALLOW_OVERRIDE (1), BPF_F_ALLOW_MULTI (2), BPF_F_PREORDER (64)."""
+    inherited: _builtins.bool
+    """It runs for this cgroup, and is attached to one above; only when asked for."""
+    target_name: _builtins.str
+    """Function of the kernel, tracepoint or file; of an iterator, its kind; of a route "in",
+    "out", "xmit" or "seg6local"; of a map's entry "tail call" or "redirect".
+    """
+    offset: _builtins.int
+    """Bytes behind the function's or file's start; kernel address, 0 where it is hidden."""
+    address: _builtins.int
+    member: _builtins.str
+    """Member of a struct_ops, a program's name in a route, or a map's key."""
+    detached: _builtins.bool
+    """What the link was attached to has gone: it runs its program nowhere."""
+    link: _builtins.str
+    """Link of this daemon that it belongs to; empty: foreign."""
+    @_builtins.property
+    def point(self) -> _attach_pb2.AttachPoint:
+        """As far as the kernel tells; unset: it does not."""
+
+    @_builtins.property
+    def filter(self) -> Global___TcFilter: ...
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventDescriptor]:
+        """Descriptors of the perf events, or of raw tracepoint links, that processes have open."""
+
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Holder]:
+        """Processes with a descriptor of the link or perf event, and pins of the link."""
+
+    @_builtins.property
+    def pinned_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        program_id: _builtins.int = ...,
+        link_id: _builtins.int = ...,
+        method: Global___AttachmentMethod.ValueType = ...,
+        link_type: _builtins.int = ...,
+        link_type_name: _builtins.str = ...,
+        attach_type: _builtins.int | None = ...,
+        point: _attach_pb2.AttachPoint | None = ...,
+        netns_inode: _builtins.int = ...,
+        ifindex: _builtins.int = ...,
+        interface: _builtins.str = ...,
+        cgroup_id: _builtins.int = ...,
+        cgroup_path: _builtins.str = ...,
+        map_id: _builtins.int = ...,
+        position: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        attach_flags: _builtins.int = ...,
+        inherited: _builtins.bool = ...,
+        filter: Global___TcFilter | None = ...,
+        events: _abc.Iterable[Global___EventDescriptor] | None = ...,
+        target_name: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        address: _builtins.int = ...,
+        member: _builtins.str = ...,
+        detached: _builtins.bool = ...,
+        holders: _abc.Iterable[_common_pb2.Holder] | None = ...,
+        pinned_paths: _abc.Iterable[_builtins.str] | None = ...,
+        link: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "filter", b"filter", "point", b"point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "address", b"address", "attach_flags", b"attach_flags", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "cgroup_path", b"cgroup_path", "detached", b"detached", "events", b"events", "filter", b"filter", "holders", b"holders", "ifindex", b"ifindex", "inherited", b"inherited", "interface", b"interface", "link", b"link", "link_id", b"link_id", "link_type", b"link_type", "link_type_name", b"link_type_name", "map_id", b"map_id", "member", b"member", "method", b"method", "netns_inode", b"netns_inode", "offset", b"offset", "pinned_paths", b"pinned_paths", "point", b"point", "position", b"position", "program_id", b"program_id", "revision", b"revision", "target_name", b"target_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attach_type: _TypeAlias = _typing.Literal["attach_type"]  # noqa: Y015
+    _WhichOneofArgType__attach_type: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attach_type) -> _WhichOneofReturnType__attach_type | None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class TcFilter(_message.Message):
+    """A filter of tc (struct tcmsg and its attributes)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    DIRECT_ACTION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    HARDWARE_FLAGS_FIELD_NUMBER: _builtins.int
+    QDISC_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"bpf" for classifiers."""
+    priority: _builtins.int
+    handle: _builtins.int
+    protocol: _builtins.int
+    """Ethernet type, as in 0x0800; 0x0003: all."""
+    chain: _builtins.int
+    direct_action: _builtins.bool
+    name: _builtins.str
+    """Name that was given to it, as "x.o:[tc]"."""
+    parent: _builtins.int
+    """Class or qdisc it belongs to (TC_H_...); 0: that of a block."""
+    block: _builtins.int
+    """Index of the block that several interfaces share; 0: none."""
+    class_id: _builtins.int
+    """Class id that packets of a program without direct action go to."""
+    hardware_flags: _builtins.int
+    """TCA_CLS_FLAGS_...: 1 skip hardware, 2 skip software, 4 in hardware, 8 not in hardware."""
+    qdisc: _builtins.str
+    """Kind of the qdisc: "clsact", "ingress", "htb"."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        handle: _builtins.int = ...,
+        protocol: _builtins.int = ...,
+        chain: _builtins.int = ...,
+        direct_action: _builtins.bool = ...,
+        name: _builtins.str = ...,
+        parent: _builtins.int = ...,
+        block: _builtins.int = ...,
+        class_id: _builtins.int = ...,
+        hardware_flags: _builtins.int = ...,
+        qdisc: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "chain", b"chain", "class_id", b"class_id", "direct_action", b"direct_action", "handle", b"handle", "hardware_flags", b"hardware_flags", "kind", b"kind", "name", b"name", "parent", b"parent", "priority", b"priority", "protocol", b"protocol", "qdisc", b"qdisc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TcFilter: _TypeAlias = TcFilter  # noqa: Y015
+
+@_typing.final
+class EventDescriptor(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    FD_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    fd: _builtins.int
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        fd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fd", b"fd", "pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventDescriptor: _TypeAlias = EventDescriptor  # noqa: Y015

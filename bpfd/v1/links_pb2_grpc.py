@@ -55,6 +55,11 @@ class LinksStub:
                 request_serializer=bpfd_dot_v1_dot_links__pb2.ListLinksRequest.SerializeToString,
                 response_deserializer=bpfd_dot_v1_dot_links__pb2.ListLinksResponse.FromString,
                 _registered_method=True)
+        self.ListAttachments = channel.unary_unary(
+                '/bpfd.v1.Links/ListAttachments',
+                request_serializer=bpfd_dot_v1_dot_links__pb2.ListAttachmentsRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_links__pb2.ListAttachmentsResponse.FromString,
+                _registered_method=True)
         self.Read = channel.unary_stream(
                 '/bpfd.v1.Links/Read',
                 request_serializer=bpfd_dot_v1_dot_links__pb2.ReadLinkRequest.SerializeToString,
@@ -91,6 +96,14 @@ class LinksServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAttachments(self, request, context):
+        """Every place where the kernel runs a program, with a link or without, whoever put it
+        there. What comes or goes meanwhile may be in it or not, and is never an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Read(self, request, context):
         """What an iterator writes: one run over everything, from the beginning to the end.
         """
@@ -120,6 +133,11 @@ def add_LinksServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=bpfd_dot_v1_dot_links__pb2.ListLinksRequest.FromString,
                     response_serializer=bpfd_dot_v1_dot_links__pb2.ListLinksResponse.SerializeToString,
+            ),
+            'ListAttachments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttachments,
+                    request_deserializer=bpfd_dot_v1_dot_links__pb2.ListAttachmentsRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_links__pb2.ListAttachmentsResponse.SerializeToString,
             ),
             'Read': grpc.unary_stream_rpc_method_handler(
                     servicer.Read,
@@ -235,6 +253,33 @@ class Links:
             '/bpfd.v1.Links/List',
             bpfd_dot_v1_dot_links__pb2.ListLinksRequest.SerializeToString,
             bpfd_dot_v1_dot_links__pb2.ListLinksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttachments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bpfd.v1.Links/ListAttachments',
+            bpfd_dot_v1_dot_links__pb2.ListAttachmentsRequest.SerializeToString,
+            bpfd_dot_v1_dot_links__pb2.ListAttachmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,10 @@ class LinksStub:
     Detach: _grpc.UnaryUnaryMultiCallable[_links_pb2.DetachRequest, _links_pb2.DetachResponse]
     List: _grpc.UnaryUnaryMultiCallable[_links_pb2.ListLinksRequest, _links_pb2.ListLinksResponse]
     """The daemon's links, and with `kernel` every link of the kernel."""
+    ListAttachments: _grpc.UnaryUnaryMultiCallable[_links_pb2.ListAttachmentsRequest, _links_pb2.ListAttachmentsResponse]
+    """Every place where the kernel runs a program, with a link or without, whoever put it
+    there. What comes or goes meanwhile may be in it or not, and is never an error.
+    """
     Read: _grpc.UnaryStreamMultiCallable[_links_pb2.ReadLinkRequest, _links_pb2.ReadLinkChunk]
     """What an iterator writes: one run over everything, from the beginning to the end."""
 
@@ -50,6 +54,10 @@ class LinksAsyncStub(LinksStub):
     Detach: _aio.UnaryUnaryMultiCallable[_links_pb2.DetachRequest, _links_pb2.DetachResponse]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_links_pb2.ListLinksRequest, _links_pb2.ListLinksResponse]  # type: ignore[assignment]
     """The daemon's links, and with `kernel` every link of the kernel."""
+    ListAttachments: _aio.UnaryUnaryMultiCallable[_links_pb2.ListAttachmentsRequest, _links_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
+    """Every place where the kernel runs a program, with a link or without, whoever put it
+    there. What comes or goes meanwhile may be in it or not, and is never an error.
+    """
     Read: _aio.UnaryStreamMultiCallable[_links_pb2.ReadLinkRequest, _links_pb2.ReadLinkChunk]  # type: ignore[assignment]
     """What an iterator writes: one run over everything, from the beginning to the end."""
 
@@ -83,6 +91,16 @@ class LinksServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_links_pb2.ListLinksResponse, _abc.Awaitable[_links_pb2.ListLinksResponse]]:
         """The daemon's links, and with `kernel` every link of the kernel."""
+
+    @_abc_1.abstractmethod
+    def ListAttachments(
+        self,
+        request: _links_pb2.ListAttachmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_links_pb2.ListAttachmentsResponse, _abc.Awaitable[_links_pb2.ListAttachmentsResponse]]:
+        """Every place where the kernel runs a program, with a link or without, whoever put it
+        there. What comes or goes meanwhile may be in it or not, and is never an error.
+        """
 
     @_abc_1.abstractmethod
     def Read(

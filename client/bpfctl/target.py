@@ -332,6 +332,24 @@ class Target:
         request = links_pb2.ListLinksRequest(kernel=kernel)
         return self.rpc.call(self.rpc.links.List, request, "Links.List")
 
+    def attachments(self, *, effective: bool = False) -> list[links_pb2.Attachment]:
+        """Every place where the kernel runs a program, whoever put it there.
+
+        `effective`: for each cgroup also the programs from above that run for it.
+        """
+        return list(self.machine(effective=effective, programs=False).attachments)
+
+    def machine(
+        self, *, effective: bool = False, programs: bool = True
+    ) -> links_pb2.ListAttachmentsResponse:
+        """Every attachment, with every program and map and their holders, of one moment."""
+        from bpfd.v1 import links_pb2
+
+        request = links_pb2.ListAttachmentsRequest(
+            programs=programs, maps=programs, effective=effective
+        )
+        return self.rpc.call(self.rpc.links.ListAttachments, request, "Links.ListAttachments")
+
     # Maps and events
 
     def maps(
