@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fentry, fexit and fmod_ret: a function of the kernel by a trampoline (kernel 5.5,
-fec56f5890d9).
+"""fentry, fexit, fmod_ret and fsession: a function of the kernel, or of a program, by a
+trampoline (kernel 5.5, fec56f5890d9; programs: 5.5, 5b92a28aae4d; fsession: 7.0).
 
 Which function was fixed by a BTF id when the program was loaded.
 """
@@ -22,6 +22,7 @@ _KINDS: dict[int, str] = {
     AttachType.TRACE_FENTRY: "fentry",
     AttachType.TRACE_FEXIT: "fexit",
     AttachType.MODIFY_RETURN: "fmod_ret",
+    AttachType.TRACE_FSESSION: "fsession",
 }
 _HINTS = {
     "EINVAL": "the function cannot be traced, or may not be given another return value",
@@ -36,7 +37,8 @@ def attach(program: Program, point: attach_pb2.Tracing) -> Attachment:
     kind = _KINDS.get(program.expected_attach_type)
     if kind is None:
         raise errors.InvalidArgument(
-            "program", f"{program.name} is a tracing program, but not fentry, fexit, fmod_ret"
+            "program",
+            f"{program.name} is a tracing program, but none of {', '.join(_KINDS.values())}",
         )
     return attach_fixed(HOOK, program, point.cookie, kind, lambda other: attach(other, point))
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, NotSupported, VerifierRejected
-from bpfd.kernel import rejection, sections, struct_ops
-from bpfd.kernel.constants import MapType, ProgType
+from bpfd.kernel import elf_programs, rejection, sections, struct_ops
+from bpfd.kernel.constants import MapType
 from bpfd.kernel.info import map_info, prog_info
 from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library, links_struct_ops
 from bpfd.kernel.load_options import (
@@ -137,27 +137,14 @@ def _open(
     if options.kernel_btf:
         opts.btf_custom_path = _in_memory(options.kernel_btf, stack)
     if not links_struct_ops():
-        elf = elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0")
+        elf = sections.readable(elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0"))
     handle = library().bpf_object__open_mem(elf, len(elf), ctypes.byref(opts))
     if not handle:
         raise rejection.open_failed(ctypes.get_errno(), lines)
     pointer = ctypes.c_void_p(handle)
     stack.callback(library().bpf_object__close, pointer)
-    _type_by_section(pointer)
+    elf_programs.type_by_section(_programs(pointer))
     return pointer
-
-
-def _type_by_section(handle: ctypes.c_void_p) -> None:
-    """Programs whose section this libbpf is too old to know."""
-    lib = library()
-    for item in _programs(handle):
-        if lib.bpf_program__type(item) != ProgType.UNSPEC:
-            continue
-        found = sections.meaning(_text(lib.bpf_program__section_name(item)))
-        if found is not None:
-            lib.bpf_program__set_type(item, found.type)
-            lib.bpf_program__set_expected_attach_type(item, found.attach_type)
-            lib.bpf_program__set_flags(item, lib.bpf_program__flags(item) | found.flags)
 
 
 def _in_memory(data: bytes, stack: ExitStack) -> bytes:
@@ -200,7 +187,7 @@ def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
     return {
         _text(lib.bpf_program__name(item)): (
             lib.bpf_program__type(item),
-            _text(lib.bpf_program__section_name(item)),
+            elf_programs.section(item),
         )
         for item in _programs(handle)
     }
@@ -243,7 +230,7 @@ def _configure(
     maps = {_map_name(item): item for item in _maps(handle)}
     _known("options.programs", "program", options.programs, programs)
     _known("options.maps", "map", options.maps, maps)
-    _configure_programs(programs, options)
+    elf_programs.configure(programs, options)
     _configure_maps(maps, options)
     _write_constants(maps, options)
     size = options.log_size or DEFAULT_LOG_BYTES
@@ -265,29 +252,6 @@ def _known(field: str, kind: str, given: object, there: dict[str, ctypes.c_void_
         if name not in there:
             have = ", ".join(there) or "none"
             raise InvalidArgument(field, f"the object has no {kind} {name!r}; it has {have}")
-
-
-def _configure_programs(programs: dict[str, ctypes.c_void_p], options: LoadOptions) -> None:
-    lib = library()
-    for name, setting in options.programs.items():
-        item = programs[name]
-        if setting.load is not None:
-            lib.bpf_program__set_autoload(item, setting.load)
-        if setting.type is not None:
-            lib.bpf_program__set_type(item, setting.type)
-        if setting.expected_attach_type is not None:
-            lib.bpf_program__set_expected_attach_type(item, setting.expected_attach_type)
-        if setting.attach_function:
-            function, program = setting.attach_function, setting.attach_program_fd or 0
-            result = lib.bpf_program__set_attach_target(item, program, function.encode())
-            if result < 0:
-                raise InvalidArgument(
-                    "options.programs", f"{name} cannot be attached to function {function!r}"
-                )
-        if setting.flags:
-            lib.bpf_program__set_flags(item, lib.bpf_program__flags(item) | setting.flags)
-        if setting.ifindex:
-            lib.bpf_program__set_ifindex(item, setting.ifindex)
 
 
 def _configure_maps(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> None:
@@ -395,7 +359,7 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
             if fd < 0 or not lib.bpf_program__autoload(item):
                 continue
             name = _text(lib.bpf_program__name(item))
-            section = _text(lib.bpf_program__section_name(item))
+            section = elf_programs.section(item)
             attach_type = lib.bpf_program__expected_attach_type(item)
             loaded.programs[name] = LoadedProgram(
                 name,

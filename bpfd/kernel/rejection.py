@@ -17,7 +17,7 @@ from bpfd.errors import (
     PermissionMissing,
     VerifierRejected,
 )
-from bpfd.kernel.constants import MapType, ProgType
+from bpfd.kernel.constants import ENOTSUPP, MapType, ProgType
 
 _FAILED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to load)")
 _MAP = re.compile(r"map '([^']+)': failed to create: .*\((-?\d+)\)")
@@ -27,6 +27,7 @@ _SECTION = re.compile(
 _TARGET = re.compile(r"prog '([^']+)': failed to find kernel BTF type ID of '([^']+)'")
 _EXTERN = re.compile(r"extern \((func|var) ksym\) '([^']+)': not found in kernel")
 _REPLACES = re.compile(r"prog '([^']+)': attach program FD is not set")
+_AIMLESS = re.compile(r"prog '([^']+)': no BTF-based attach target is specified")
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9_.]*")
 _KERNEL_NAME_BYTES = 15
 _RENAME = "a name has letters, digits, '_' and '.' for the kernel; rename it in the source"
@@ -38,6 +39,17 @@ _GATED = {
     ProgType.LSM: ("LSM programs", "5.7"),
     ProgType.EXT: ("freplace (program extensions)", "5.6"),
 }
+
+# Sections that a kernel may be too old for, or built without.
+_YOUNG = {
+    "fsession": ("one program for entry and exit; use a fentry and a fexit program", "7.0"),
+    "fsession.s": ("one program for entry and exit; use fentry.s and fexit.s programs", "7.0"),
+    "lirc_mode2": ("a kernel with CONFIG_BPF_LIRC_MODE2", "4.18"),
+    "netfilter": ("a kernel with CONFIG_NETFILTER_BPF_LINK; use tc or cgroup_skb", "6.4"),
+}
+
+# What the verifier says of a type that it does not know; of most it says nothing.
+_UNKNOWN_TYPE = re.compile(r"\A\s*\Z|programs can be sleepable|^\s*processed 0", re.MULTILINE)
 
 # Types that the kernel attaches by its own BTF.
 _BY_BTF = {
@@ -119,10 +131,18 @@ def explain(
         return InvalidArgument(
             "elf",
             f"program {found[1]} replaces a function of another program (freplace): say of "
-            f"which, with attach_program of its settings, {_leave_out(found[1])}",
+            f"which, with --function {found[1]}=OBJECT/PROGRAM:FUNCTION, "
+            f"{_leave_out(found[1])}",
+        )
+    if found := _AIMLESS.search(said):
+        return InvalidArgument(
+            "elf",
+            f"the section of program {found[1]} does not say of which function: say it with "
+            f"--function {found[1]}=FUNCTION, {_leave_out(found[1])}",
         )
     if program and not (_SECTION.search(said) or _TARGET.search(said)):
-        return program_refused(error, program, log, types.get(program, (0, ""))[0])
+        kind, section = types.get(program, (0, ""))
+        return program_refused(error, program, log, kind, section)
     if found := _MAP.search(said):
         return map_refused(-int(found[2]), found[1], (maps or {}).get(found[1]))
     if found := _SECTION.search(said):
@@ -135,7 +155,7 @@ def explain(
         return InvalidArgument(
             "elf",
             f"program {found[1]} wants {found[2]!r}, which the target's kernel does not have; "
-            f"hook what it has, {_leave_out(found[1])}",
+            f"hook what it has, with --function {found[1]}=NAME, {_leave_out(found[1])}",
         )
     if found := _EXTERN.search(said):
         uses = "calls the kernel's function" if found[1] == "func" else "reads the kernel's"
@@ -179,8 +199,24 @@ def _without_kernel_btf(types: dict[str, tuple[int, str]], sent: bool) -> NotSup
     )
 
 
-def program_refused(error: int, program: str, log: str, program_type: int) -> BpfdError:
+def program_refused(
+    error: int, program: str, log: str, program_type: int, section: str = ""
+) -> BpfdError:
     """BPF_PROG_LOAD failed with `error` and wrote `log`."""
+    head = section.removeprefix("?").partition("/")[0]
+    if error == errno.EINVAL and head in _YOUNG and _UNKNOWN_TYPE.search(log):
+        needs, since = _YOUNG[head]
+        return NotSupported(
+            f"{head}, the section of program {program}",
+            since=since,
+            needs=f"{needs}, {_leave_out(program)}",
+        )
+    if program_type == ProgType.STRUCT_OPS and error == ENOTSUPP:
+        return InvalidArgument(
+            "elf",
+            f"program {program} is a member of a struct_ops map, and no map of the object "
+            f'names it: declare one in SEC(".struct_ops.link"), {_leave_out(program)}',
+        )
     if said_something(log):
         return VerifierRejected(program, log, error, instruction=last_instruction(log))
     if error == errno.EPERM:

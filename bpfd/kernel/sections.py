@@ -2,7 +2,8 @@
 """Section names of programs that are younger than libbpf 1.0, and what they mean.
 
 The libbpf at hand may be older than the object. Source: the table `section_defs` of libbpf
-1.5 (1.3 brought uprobe.multi, tcx, netkit, netfilter and the unix sockets; 1.5 sessions).
+1.7 (1.2 brought struct_ops.s; 1.3 uprobe.multi, tcx, netkit, netfilter and the unix sockets;
+1.5 sessions of kprobes, 1.6 of uprobes, 1.7 fsession).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Section:
     type: int
     attach_type: int
     flags: int = 0
+    by_btf: bool = False
+    """Whether a function of the kernel follows, that it is checked against."""
 
 
 _UPROBES = Section(ProgType.KPROBE, AttachType.TRACE_UPROBE_MULTI)
@@ -37,6 +40,9 @@ _SECTIONS = {
     "uprobe.s": Section(ProgType.KPROBE, 0, _SLEEPABLE),
     "uretprobe.s": Section(ProgType.KPROBE, 0, _SLEEPABLE),
     "usdt.s": Section(ProgType.KPROBE, 0, _SLEEPABLE),
+    "fsession": Section(ProgType.TRACING, AttachType.TRACE_FSESSION, by_btf=True),
+    "fsession.s": Section(ProgType.TRACING, AttachType.TRACE_FSESSION, _SLEEPABLE, by_btf=True),
+    "struct_ops.s": Section(ProgType.STRUCT_OPS, 0, _SLEEPABLE),
     "tcx/ingress": Section(ProgType.SCHED_CLS, AttachType.TCX_INGRESS),
     "tcx/egress": Section(ProgType.SCHED_CLS, AttachType.TCX_EGRESS),
     "tc/ingress": Section(ProgType.SCHED_CLS, AttachType.TCX_INGRESS),
@@ -62,3 +68,21 @@ def meaning(section: str) -> Section | None:
     """What a section says of its program; None: nothing, or libbpf 1.0 knows it."""
     name = section.removeprefix("?")
     return _SECTIONS.get(name) or _SECTIONS.get(name.partition("/")[0])
+
+
+_SLEEPY, _READABLE = "struct_ops.s", "struct_ops/\1"
+
+
+def readable(elf: bytes) -> bytes:
+    """The object with SEC("struct_ops.s") under a name that a libbpf before 1.2 can open.
+
+    It looks at the type of a struct_ops map's programs before anybody can set it.
+    """
+    for end in (b"\0", b"/"):
+        elf = elf.replace(_SLEEPY.encode() + end, _READABLE.encode() + end)
+    return elf
+
+
+def original(section: str) -> str:
+    """What the object calls a section of `readable`."""
+    return section.replace(_READABLE, _SLEEPY)

@@ -35,9 +35,10 @@ class LoadSettings:
     """Programs that are left out."""
     also: Collection[str] = ()
     """Programs that are loaded although their section (SEC("?...")) turns them off."""
-    extends: Mapping[str, str] = field(default_factory=dict)
-    """What programs of the section freplace are checked against, by their name: a function
-    of a loaded program as OBJECT/PROGRAM:FUNCTION, or a kernel id or a pin before the colon."""
+    functions: Mapping[str, str] = field(default_factory=dict)
+    """What fentry, fexit, fmod_ret, lsm, tp_btf, iter and freplace programs are checked
+    against, by their name: FUNCTION, or OBJECT/PROGRAM:FUNCTION of a loaded program, or a
+    kernel id or a pin before the colon."""
     log_level: int = 0
     """Verifier log of every program: 0 of refused ones only, 1, 2 or 4 (statistics)."""
 
@@ -62,28 +63,34 @@ class LoadSettings:
                         f"{self.reuse[name]!r} is not a kernel id, a pin's path or OBJECT/MAP",
                     )
                 setting.reuse.CopyFrom(ref)
+        programs = {
+            name: options.programs.add(name=name)
+            for name in dict.fromkeys([*self.skip, *self.also, *self.functions])
+        }
         for name in self.skip:
-            options.programs.add(name=name, load=False)
+            programs[name].load = False
         for name in self.also:
-            options.programs.add(name=name, load=True)
-        for name, text in self.extends.items():
-            _add_extension(options, name, text)
+            programs[name].load = True
+        for name, text in self.functions.items():
+            _set_function(programs[name], text)
         if self.constants:
             _add_constants(options, elf, self.constants)
         return options
 
 
-def _add_extension(options: objects_pb2.LoadOptions, name: str, text: str) -> None:
+def _set_function(setting: objects_pb2.ProgramSetting, text: str) -> None:
     from bpfctl.references import program_ref
 
-    where, colon, function = text.rpartition(":")
+    where, colon, setting.attach_function = text.rpartition(":")
+    if not colon and text and "/" not in text:
+        return
     ref = program_ref(where) if where else None
-    if ref is None or not colon or not function:
+    if ref is None or not setting.attach_function:
         raise InvalidArgument(
-            f"program {name}",
-            f"{text!r} is not OBJECT/PROGRAM:FUNCTION, ID:FUNCTION or PIN:...",
+            f"program {setting.name}",
+            f"{text!r} is not FUNCTION, OBJECT/PROGRAM:FUNCTION, ID:FUNCTION or PIN:...",
         )
-    options.programs.add(name=name, attach_function=function, attach_program=ref)
+    setting.attach_program.CopyFrom(ref)
 
 
 def _add_constants(

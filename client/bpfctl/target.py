@@ -266,9 +266,9 @@ class Target:
         from bpfd.v1 import links_pb2
 
         if isinstance(point, str):
-            from bpfctl import attachpoint
+            from bpfctl.aim import checked
 
-            point = attachpoint.parse(point)
+            point = checked(self, program, point)
         request = links_pb2.AttachRequest(
             program=self.program_ref(program), point=point, name=name
         )

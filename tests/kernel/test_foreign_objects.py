@@ -104,7 +104,7 @@ def test_struct_ops_are_dumped_by_the_types_of_the_kernel(bpfctl: CommandLine) -
         ("KFUNC", ["function 'no_function_of_any_kernel'", "__weak"]),
         ("KSYM", ["'no_variable_of_any_kernel'", "__weak"]),
         ("NO_TARGET", ["'no_tracepoint_of_any_kernel'", "--no-program traces_nothing"]),
-        ("FREPLACE", ["replaces_function", "attach_program", "--no-program"]),
+        ("FREPLACE", ["replaces_function", "--function", "--no-program"]),
     ],
 )
 def test_what_an_object_lacks_is_named(

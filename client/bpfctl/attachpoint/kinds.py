@@ -88,6 +88,7 @@ def _kind(
 
 
 _NOTHING = Subject()
+_FIXED = subject.Fixed()
 _INTERFACE = subject.Refers("interface", INTERFACE)
 _INTERFACE_NETNS = Refers("netns", NETNS, "interface.netns")
 _CGROUP = subject.Refers("cgroup", CGROUP)
@@ -145,7 +146,7 @@ KINDS = (
     _kind(
         "raw_tracepoint", "raw_tracepoint", subject.Text("name"), _COOKIE, aliases=("raw_tp",)
     ),
-    _kind("tp_btf", "tp_btf", _NOTHING, _COOKIE),
+    _kind("tp_btf", "tp_btf", _FIXED, _COOKIE),
     _kind("kretprobe", "kprobe", subject.Function("address", False), _COOKIE, preset=_RET),
     _kind("kprobe", "kprobe", subject.Function("address", False), _COOKIE),
     _kind(
@@ -171,11 +172,14 @@ KINDS = (
         *_UPROBE_MULTI,
     ),
     _kind("usdt", "usdt", subject.Usdt(), Number("pid"), _COOKIE),
-    _kind("tracing", "tracing", _NOTHING, _COOKIE, aliases=("fentry", "fexit", "fmod_ret")),
-    _kind("lsm", "lsm", _NOTHING, _COOKIE),
+    _kind(
+        *("tracing", "tracing", _FIXED, _COOKIE),
+        aliases=("fentry", "fexit", "fmod_ret", "fsession"),
+    ),
+    _kind("lsm", "lsm", _FIXED, _COOKIE),
     _kind("lsm_cgroup", "lsm_cgroup", _CGROUP),
     _kind(
-        *("iterator", "iterator", _NOTHING, Refers("map", MAP), Refers("cgroup", CGROUP)),
+        *("iterator", "iterator", _FIXED, Refers("map", MAP), Refers("cgroup", CGROUP)),
         *(Number("tid"), Number("pid"), Number("cgroup_order")),
         aliases=("iter",),
     ),

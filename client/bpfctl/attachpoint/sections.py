@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Section names of programs, as libbpf 1.5 knows them, and the attach points they mean.
+"""Section names of programs, as libbpf 1.7 knows them, and the attach points they mean.
 
 Source: kernel Documentation/bpf/libbpf/program_types.rst and the table `section_defs` of
 libbpf, whose form of `SEC("...")` extras is followed.
@@ -53,9 +53,10 @@ def _never(why: str, extras: bool = False) -> _Rule:
     return _Rule(lambda _: None, None, why, extras)
 
 
-def _traced(point: str) -> _Rule:
-    """The target was fixed by the section when the program was loaded."""
-    return _Rule(lambda _: point, extras=True)
+def _traced(point: str, form: str) -> _Rule:
+    """The target is fixed when the program is loaded, by the section or by `form`."""
+    why = f"the section does not say of what; add --attach {form}"
+    return _Rule(lambda extras: point if extras else None, None, why, extras=True)
 
 
 def _from(build: Callable[[str], str | None], form: str) -> _Rule:
@@ -120,12 +121,26 @@ _CALLED = "it runs behind a redirect: put it into a devmap or cpumap"
 _DIRECTION = "add ,ingress or ,egress"
 _XDP = _fixed("xdp", "interface")
 _TC = _fixed("tc", "interface", _DIRECTION)
+_FENTRY = _traced("tracing", "fentry:FUNCTION")
+_FEXIT = _traced("tracing", "fexit:FUNCTION")
+_FMOD_RET = _traced("tracing", "fmod_ret:FUNCTION")
+_FSESSION = _traced("tracing", "fsession:FUNCTION")
+_LSM = _traced("lsm", "lsm:HOOK")
+_UPROBE_SESSION = _from(
+    lambda extras: (point := _binary("uprobe_multi")(extras)) and f"{point},session",
+    "uprobe_multi:BINARY:PATTERN,session",
+)
+_OVER_MAPS = ("bpf_map_elem", "bpf_sk_storage_map", "sockmap")
+"""Iterators over the entries of one map (bpf_iter_attach_map in kernel/bpf/map_iter.c, the
+others in net/core/)."""
 _ITERATOR = _Rule(
-    lambda extras: None if "map_elem" in extras or "storage_map" in extras else "iterator",
+    lambda extras: "iterator" if extras and extras not in (*_OVER_MAPS, "cgroup") else None,
     None,
     "this iterator walks a map: add --attach iterator,map=MAP",
     True,
 )
+_ITERATOR_OF = "the section does not say over what; add --attach iterator:task or the like"
+_ITERATOR_OF_CGROUPS = "this iterator walks cgroups: add --attach iterator,cgroup=CGROUP"
 _STRUCT_OPS = _never("it is part of a struct_ops map; attach that: struct_ops:MAP", True)
 _LWT = "routes call it: add --attach lwt:INTERFACE,prefix=PREFIX"
 
@@ -151,10 +166,8 @@ _RULES: dict[str, _Rule] = {
     "uprobe.multi.s": _UPROBE_MULTI,
     "uretprobe.multi": _URETPROBE_MULTI,
     "uretprobe.multi.s": _URETPROBE_MULTI,
-    "uprobe.session": _from(
-        lambda extras: (point := _binary("uprobe_multi")(extras)) and f"{point},session",
-        "uprobe_multi:BINARY:PATTERN,session",
-    ),
+    "uprobe.session": _UPROBE_SESSION,
+    "uprobe.session.s": _UPROBE_SESSION,
     "usdt": _USDT,
     "usdt.s": _USDT,
     "tc/ingress": _fixed("tc,ingress", "interface"),
@@ -172,18 +185,20 @@ _RULES: dict[str, _Rule] = {
     "raw_tp": _RAW_TP,
     "raw_tracepoint.w": _RAW_TP,
     "raw_tp.w": _RAW_TP,
-    "tp_btf": _traced("tp_btf"),
-    "fentry": _traced("tracing"),
-    "fentry.s": _traced("tracing"),
-    "fexit": _traced("tracing"),
-    "fexit.s": _traced("tracing"),
-    "fmod_ret": _traced("tracing"),
-    "fmod_ret.s": _traced("tracing"),
+    "tp_btf": _traced("tp_btf", "tp_btf:NAME"),
+    "fentry": _FENTRY,
+    "fentry.s": _FENTRY,
+    "fexit": _FEXIT,
+    "fexit.s": _FEXIT,
+    "fmod_ret": _FMOD_RET,
+    "fmod_ret.s": _FMOD_RET,
+    "fsession": _FSESSION,
+    "fsession.s": _FSESSION,
     "freplace": _never(
         "it replaces a function: add --attach freplace:PROGRAM,function=NAME", True
     ),
-    "lsm": _traced("lsm"),
-    "lsm.s": _traced("lsm"),
+    "lsm": _LSM,
+    "lsm.s": _LSM,
     "lsm_cgroup": _Rule(lambda _: "lsm_cgroup", "cgroup", extras=True),
     "iter": _ITERATOR,
     "iter.s": _ITERATOR,
@@ -248,6 +263,8 @@ def suggest(section: str) -> Suggestion:
     text = rule.build(extras)
     point = None if text is None else _partial(text)
     why = rule.why if point is None or rule.needs else ""
+    if rule is _ITERATOR and why and extras not in _OVER_MAPS:
+        why = _ITERATOR_OF_CGROUPS if extras else _ITERATOR_OF
     if rule.needs:
         form = text if text is not None else ""
         why = f"it needs {_article(rule.needs)}{f'; {why}' if why else ''} ({form})"

@@ -48,6 +48,15 @@ class Subject:
         return ""
 
 
+class Fixed(Subject):
+    """What a program was loaded for; see `attachpoint.functions`."""
+
+    def read(self, message: Any, raw: str) -> None:
+        raise InvalidAttachPoint(
+            f"{raw!r} is fixed when the program is loaded, and no part of where it is attached"
+        )
+
+
 class Refers(Subject):
     """A reference in a sub-message."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bpfctl import attachpoint
+from bpfctl.attachpoint.functions import Aimed, aimed
 from bpfctl.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def make(
             continue
         text = listed.attach_text(parameters) if listed is not None else None
         if text is not None:
-            plan.attach.append((program.name, attachpoint.parse(text)))
+            plan.attach.append((program.name, _parsed(text)[0]))
             continue
         try:
             point, why = _by_section(program, parameters)
@@ -128,34 +129,90 @@ def _by_section(
     )
 
 
+def functions(
+    programs: Sequence[Program],
+    specs: Iterable[str],
+    parameters: Mapping[str, str],
+    package: Package | None = None,
+) -> dict[str, str]:
+    """FUNCTION or PROGRAM:FUNCTION that programs must be loaded for, by their names: where
+    --attach or the package says so. Raises InvalidArgument."""
+    texts = list(specs)
+    for program in programs:
+        listed = package.program(program.name) if package else None
+        if listed is None or not listed.attached:
+            continue
+        if (text := listed.attach_text(parameters)) is not None:
+            texts.append(f"{program.name}={text}")
+    found: dict[str, str] = {}
+    for spec in texts:
+        if ":" not in spec:
+            continue
+        name, _, aim = _named(programs, spec)
+        if aim is None or not aim.function:
+            continue
+        section = next(each.section for each in programs if each.name == name)
+        if not aim.fits(section):
+            raise InvalidArgument(
+                f"--attach {spec}",
+                f'program {name} is not of this kind: its section is SEC("{section}")',
+            )
+        if found.setdefault(name, aim.function) != aim.function:
+            raise InvalidArgument(
+                f"--attach {spec}",
+                f"program {name} is loaded for one function, and {found[name]} is asked for, "
+                "too: run the file once for each",
+            )
+    return found
+
+
 def _asked(
     programs: Sequence[Program], specs: Iterable[str]
 ) -> dict[str, list[attach_pb2.AttachPoint]]:
     """--attach by program."""
-    names = [program.name for program in programs]
     asked: dict[str, list[attach_pb2.AttachPoint]] = {}
     for spec in specs:
-        name, text = attachpoint.split_program(spec)
-        point = attachpoint.parse(text)
-        if name is None:
-            name = _meant(programs, point, spec)
-        elif name not in names:
-            raise InvalidArgument(
-                f"--attach {spec}", f"the object has no program {name!r}: {', '.join(names)}"
-            )
+        name, point, _ = _named(programs, spec)
         asked.setdefault(name, []).append(point)
     return asked
 
 
-def _meant(programs: Sequence[Program], point: attach_pb2.AttachPoint, spec: str) -> str:
+def _named(
+    programs: Sequence[Program], spec: str
+) -> tuple[str, attach_pb2.AttachPoint, Aimed | None]:
+    """The program, its point, and what the point fixes at load."""
+    names = [program.name for program in programs]
+    name, text = attachpoint.split_program(spec)
+    point, aim = _parsed(text)
+    if name is None:
+        name = _meant(programs, point, aim, spec)
+    elif name not in names:
+        raise InvalidArgument(
+            f"--attach {spec}", f"the object has no program {name!r}: {', '.join(names)}"
+        )
+    return name, point, aim
+
+
+def _parsed(text: str) -> tuple[attach_pb2.AttachPoint, Aimed | None]:
+    aim = aimed(text)
+    return attachpoint.parse(aim.point if aim else text), aim
+
+
+def _meant(
+    programs: Sequence[Program], point: attach_pb2.AttachPoint, aim: Aimed | None, spec: str
+) -> str:
     """The one program that an attach point without a program's name can be for."""
     if len(programs) == 1:
         return programs[0].name
     kind = point.WhichOneof("point")
     fitting = []
     for program in programs:
-        suggested = attachpoint.from_section(program.section).point
-        if suggested is not None and suggested.WhichOneof("point") == kind:
+        if aim is not None:
+            fits = aim.fits(program.section)
+        else:
+            suggested = attachpoint.from_section(program.section).point
+            fits = suggested is not None and suggested.WhichOneof("point") == kind
+        if fits:
             fitting.append(program.name)
     if len(fitting) == 1:
         return fitting[0]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from bpfctl.cli.show_events import Ring
-    from bpfctl.objects import LoadedObject
+    from bpfctl.objects import LoadedObject, LoadSettings
     from bpfctl.output import RowStream
     from bpfctl.sessions import Session
     from bpfctl.target import Target
@@ -169,6 +170,9 @@ def _load(
     from bpfctl.errors import InvalidArgument
 
     chosen = load_settings(made, settings)
+    if wishes.attach or made.package is not None:
+        functions = _functions(made, wishes, chosen)
+        chosen = dataclasses.replace(chosen, functions={**functions, **chosen.functions})
     base = made.name[: MAX_NAME - 3]
     names = [wishes.name] if wishes.name else [base, *(f"{base}-{n}" for n in range(2, _SAME))]
     with with_object(made.elf):
@@ -182,6 +186,29 @@ def _load(
         return target.load(made.elf, names[-1], session=session, settings=chosen)
 
 
+def _functions(made: Source, wishes: Wishes, settings: LoadSettings) -> dict[str, str]:
+    """What --attach fixes before programs are loaded."""
+    from bpfctl.cli import plan
+    from bpfctl.elf import ObjectFile
+
+    parsed = ObjectFile.parse(made.elf).programs
+    programs = [
+        plan.Program(each.name, each.section.removeprefix("?"))
+        for each in parsed
+        if each.name not in settings.skip
+        and (not each.section.startswith("?") or each.name in settings.also)
+    ]
+    return plan.functions(programs, wishes.attach, _parameters(wishes), made.package)
+
+
+def _parameters(wishes: Wishes) -> dict[str, str]:
+    """What sections and packages leave open."""
+    parameters = pairs(wishes.parameters, "-p")
+    if wishes.interface:
+        parameters["interface"] = wishes.interface
+    return parameters
+
+
 def _attach(
     invocation: Invocation, loaded: LoadedObject, made: Source, wishes: Wishes
 ) -> tuple[list[str], _Iterators]:
@@ -191,16 +218,13 @@ def _attach(
     from bpfctl.errors import InvalidArgument, NotSupported
     from bpfctl.listing import map_type
 
-    parameters = pairs(wishes.parameters, "-p")
-    if wishes.interface:
-        parameters["interface"] = wishes.interface
     programs = [
         plan.Program(program.name, program.section) for program in loaded.message.programs
     ]
     tables = [
         entry.name for entry in loaded.message.maps if map_type(entry.type) == "struct_ops"
     ]
-    planned = plan.make(programs, wishes.attach, parameters, made.package, tables)
+    planned = plan.make(programs, wishes.attach, _parameters(wishes), made.package, tables)
     lines = [f"program {name} is not attached: {why}" for name, why in planned.left]
     if not planned.attach:
         raise InvalidArgument("attach", "; ".join(lines) or "the object has no program")

@@ -63,7 +63,7 @@ class SettingTexts:
     reuse: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    extends: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
     log_level: int = 0
 
 
@@ -112,7 +112,7 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--set, --map-size, --reuse, --extend, --program, --no-program and --log-level; the
+    """--set, --map-size, --reuse, --function, --program, --no-program and --log-level; the
     command gets them as `settings`."""
     function = collected(function, "settings", SettingTexts)
     for option in (
@@ -133,11 +133,13 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--no-program", "skip", multiple=True, metavar="NAME", help="Leave a program out."
         ),
         click.option(
+            "--function",
             "--extend",
-            "extends",
+            "functions",
             multiple=True,
-            metavar="NAME=OBJECT/PROGRAM:FUNCTION",
-            help="Function of a loaded program that a freplace program is to replace.",
+            metavar="NAME=[OBJECT/PROGRAM:]FUNCTION",
+            help="What a fentry, fexit, fmod_ret, lsm, tp_btf or iter program is for, if not "
+            "what its section says; or function of a loaded program to trace or to replace.",
         ),
         click.option(
             "--reuse",
@@ -291,7 +293,7 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
         record_types=record_types,
         skip=skip,
         also=texts.also,
-        extends=pairs(texts.extends, "--extend"),
+        functions=pairs(texts.functions, "--function"),
         log_level=texts.log_level,
     )
 

