@@ -67,7 +67,7 @@ def batch(
     response = programs_pb2.TestRunBatchResponse()
     with (
         _placed(registry, request.run) as program,
-        spare.attached(program.fd, program.type, len(request.packets)),
+        spare.attached(program.fd, program.type, len(request.packets), request.run.repeat),
     ):
         contexts = request.contexts or [b""] * len(request.packets)
         for packet, context in zip(request.packets, contexts, strict=True):

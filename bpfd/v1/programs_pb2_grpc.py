@@ -99,9 +99,9 @@ class ProgramsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TestRunBatch(self, request, context):
-        """The same for many packets, one after the other. XDP programs that are attached nowhere
-        are attached to an interface in an empty network namespace meanwhile, which makes each
-        run thousands of times faster.
+        """The same for many packets, one after the other. An XDP program that each of them repeats
+        is attached to an interface in an empty network namespace meanwhile, which saves some
+        20 ms for each packet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

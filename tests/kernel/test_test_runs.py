@@ -71,12 +71,12 @@ def test_every_packet_of_a_batch_has_its_own_outcome(api: Api) -> None:
     assert not any(each.errno for each in (udp, tcp, icmp))
 
 
-def test_a_batch_of_an_unattached_xdp_program_is_fast(api: Api) -> None:
-    """A thousand single runs would take 24 s where the kernel waits for its dispatcher."""
+def test_repeating_an_unattached_xdp_program_is_fast(api: Api) -> None:
+    """The kernel would wait for its dispatcher 5000 times, some 100 s."""
     before = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
     started = time.monotonic()
-    runs = batch(api, "runs/answer", [UDP, TCP] * 2500)
-    assert time.monotonic() - started < 20
+    runs = batch(api, "runs/answer", [UDP, TCP] * 2500, repeat=2)
+    assert time.monotonic() - started < 40
     assert [each.return_value for each in runs] == [TX, DROP] * 2500
     assert (os.listdir("/run/netns") if os.path.isdir("/run/netns") else []) == before
 
