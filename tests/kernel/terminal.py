@@ -29,7 +29,9 @@ class Terminal:
         """Waits until `text` is shown after what was expected before; gives all up to it."""
         until = time.monotonic() + SECONDS
         while text not in self.shown[self._seen :]:
-            assert self._read(until - time.monotonic()), f"{text!r} is not in {self.shown!r}"
+            assert self._read(until - time.monotonic()), (
+                f"{text!r} is not in {self.shown[-5000:]!r}"
+            )
         end = self.shown.index(text, self._seen) + len(text)
         found, self._seen = self.shown[self._seen : end], end
         return found
@@ -74,6 +76,7 @@ def at_terminal(
     if pid == 0:
         try:
             os.chdir(folder)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's job may ignore it
             os.execvpe(command[0], command, dict(environment))
         finally:
             os._exit(127)
