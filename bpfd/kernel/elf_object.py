@@ -352,7 +352,7 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
                 reused=setting is not None and setting.reuse_fd is not None,
                 pinned=pins.get(name, ""),
             )
-            if info.type == MapType.STRUCT_OPS:
+            if info.type == MapType.STRUCT_OPS and options.fill_struct_ops:
                 loaded.parts.append(struct_ops.take(item, fd, list(_programs(handle))))
         for item in _programs(handle):
             fd = lib.bpf_program__fd(item)

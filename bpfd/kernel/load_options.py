@@ -65,6 +65,8 @@ class LoadOptions:
     pin_by_name: bool = True
     """Maps declared with LIBBPF_PIN_BY_NAME are pinned under `pin_root`."""
     pin_root: str = "/sys/fs/bpf"
+    fill_struct_ops: bool = True
+    """False: they stay empty, as when not all of their programs are loaded."""
     inspect: Inspect | None = None
     """Called before anything is loaded; may raise."""
 

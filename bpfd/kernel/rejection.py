@@ -203,6 +203,13 @@ def program_refused(
     error: int, program: str, log: str, program_type: int, section: str = ""
 ) -> BpfdError:
     """BPF_PROG_LOAD failed with `error` and wrote `log`."""
+    if error == errno.ENOSPC:
+        # Kernels before 6.4 (121664093803) do not keep the end of a long log.
+        return LimitExceeded(
+            f"the verifier's log of program {program}",
+            len(log),
+            hint="this kernel gives up where its log is full; ask for a lower log level",
+        )
     head = section.removeprefix("?").partition("/")[0]
     if error == errno.EINVAL and head in _YOUNG and _UNKNOWN_TYPE.search(log):
         needs, since = _YOUNG[head]

@@ -76,7 +76,7 @@ class _One:
         self._inspect = inspect
 
     def verify(self, load: Load) -> list[str]:
-        """Gives libbpf's warnings; raises what is not the verifier's refusal of this program."""
+        """Gives libbpf's warnings; raises what is no refusal of this program."""
         try:
             loaded = load(self._adjust)
         except VerifierRejected as error:
@@ -117,6 +117,7 @@ class _One:
             options,
             inspect=self._look,
             pin_by_name=False,
+            fill_struct_ops=False,
             programs=programs,
             log_level=options.log_level | _STATISTICS,
         )

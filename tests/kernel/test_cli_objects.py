@@ -130,7 +130,7 @@ def test_links_are_as_bpftool_says(cli: Cli) -> None:
 def test_verify_only_leaves_nothing(cli: Cli) -> None:
     rows = cli.json("load", str(SOURCE), "--verify-only")
     assert [row["program"] for row in rows] == ["on_enter"]
-    assert rows[0]["accepted"] is True
+    assert rows[0]["verdict"] == "accepted"
     assert rows[0]["processed_insns"] > 0
     cli.refused(3, "load", str(SOURCE), "--verify-only", "-D", "REFUSED")
     assert cli.json("object", "list") == []

@@ -15,10 +15,11 @@ from bpfctl.printable import printable
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
+EXIT_REFUSED = 3
 
 EXIT_CODES: dict[type[Exception], int] = {
     errors.InvalidArgument: EXIT_USAGE,
-    errors.VerifierRejected: 3,
+    errors.VerifierRejected: EXIT_REFUSED,
     errors.NotFound: 4,
     errors.TargetUnreachable: 5,
     errors.ApiMismatch: 5,
@@ -50,7 +51,7 @@ def with_object(elf: bytes) -> Iterator[None]:
         raise Refused(error, elf) from None
 
 
-WORST_FIRST = (EXIT_ERROR, 5, 6, 8, 7, 4, EXIT_USAGE, 3)
+WORST_FIRST = (EXIT_ERROR, 5, 6, 8, 7, 4, EXIT_USAGE, EXIT_REFUSED)
 """Exit codes by how little they say of what was asked: the first is that of several targets."""
 
 

@@ -77,14 +77,14 @@ class Invocation:
         self.exit_code = failures.show_each(failed, list(values), verbose=self.verbose)
         return values
 
-    def rows_of_each(self, work: Callable[[Target], Iterable[Row]]) -> list[Row]:
+    def rows_of_each(self, work: Callable[[Target], Iterable[Row]]) -> list[dict[str, Any]]:
         """Rows of all targets, as `each`; a column "target" first when -t names several."""
         return self.labelled(self.each(lambda target: list(work(target))))
 
-    def labelled(self, found: Mapping[str, Iterable[Row]]) -> list[Row]:
+    def labelled(self, found: Mapping[str, Iterable[Row]]) -> list[dict[str, Any]]:
         """The rows of each target in one list, as `rows_of_each` has them."""
         if not self.several:
-            return [row for rows in found.values() for row in rows]
+            return [dict(row) for rows in found.values() for row in rows]
         return [{"target": name, **row} for name, rows in found.items() for row in rows]
 
     def records(self, found: Mapping[str, Row]) -> None:

@@ -117,34 +117,29 @@ def _show_logs(logs: Iterable[objects_pb2.ProgramLog]) -> None:
 
 
 def _verify(invocation: Invocation, target: Target, made: Source, texts: SettingTexts) -> None:
-    """Rows on each program; raises the first refusal."""
-    from bpfctl.cli.failures import with_object
+    """Rows on each program that would be loaded; raises the first refusal or error."""
+    from bpfctl.cli.failures import Refused
     from bpfctl.cli.source import load_settings
-    from bpfctl.errors import VerifierRejected
+    from bpfctl.elf import ObjectFile
+    from bpfctl.verifier import choice, statistics
+    from bpfctl.verifier.run import verify
 
-    with with_object(made.elf):
-        answer = target.verify(made.elf, load_settings(made, texts))
-        if texts.log_level:
-            _show_logs(program.log for program in answer.programs if program.accepted)
-        rows = []
-        for program in answer.programs:
-            said = program.log.statistics
-            rows.append(
-                {
-                    "program": program.log.program,
-                    "accepted": program.accepted,
-                    "processed_insns": said.processed_insns,
-                    "total_states": said.total_states,
-                    "peak_states": said.peak_states,
-                    "stack_depth": list(said.stack_depth),
-                }
-            )
-        invocation.output.rows(rows)
-        for program in answer.programs:
-            if not program.accepted:
-                raise VerifierRejected(
-                    program.log.program,
-                    program.log.log,
-                    program.errno,
-                    program.log.truncated,
-                )
+    settings = load_settings(made, texts)
+    names = [
+        program.name
+        for program in ObjectFile.parse(made.elf).programs
+        if program.name not in settings.skip
+        and (program.name in texts.also or not choice.off(program.section))
+    ]
+    found = list(verify(target, made.name, made.elf, settings, names))
+    if texts.log_level:
+        _show_logs(each.message.log for each in found if each.message.accepted)
+    rows = [each.row() for each in found]
+    if invocation.format == "table":
+        rows = [statistics.for_table(row) for row in rows]
+    invocation.output.rows(rows)
+    for each in found:
+        if each.refusal is not None:
+            raise Refused(each.refusal, made.elf)
+        if each.error is not None:
+            raise each.error

@@ -111,57 +111,62 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+_SETTINGS = {
+    "log_level": click.option(
+        "--log-level",
+        type=click.IntRange(0, 7),
+        default=0,
+        help="Verifier log of every program: 1, 2, 4 (statistics) or a sum.",
+    ),
+    "also": click.option(
+        "--program",
+        "also",
+        multiple=True,
+        metavar="NAME",
+        help="Load a program that is off by default too.",
+    ),
+    "skip": click.option(
+        "--no-program", "skip", multiple=True, metavar="NAME", help="Leave a program out."
+    ),
+    "functions": click.option(
+        "--function",
+        "--extend",
+        "functions",
+        multiple=True,
+        metavar="NAME=[OBJECT/PROGRAM:]FUNCTION",
+        help="What a fentry, fexit, fmod_ret, lsm, tp_btf or iter program is for, if not "
+        "what its section says; or function of a loaded program to trace or to replace.",
+    ),
+    "reuse": click.option(
+        "--reuse",
+        multiple=True,
+        metavar="MAP=ID|PIN|OBJECT/MAP",
+        help="Use a map that exists in place of a new one.",
+    ),
+    "sizes": click.option(
+        "--map-size",
+        "sizes",
+        multiple=True,
+        metavar="MAP=N",
+        help="Entries (ring buffers: bytes) of a map.",
+    ),
+    "values": click.option(
+        "--set",
+        "values",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A package's setting, or a global variable.",
+    ),
+}
+
+
+def setting_options(
+    function: Callable[..., Any], **others: Callable[..., Any]
+) -> Callable[..., Any]:
     """--set, --map-size, --reuse, --function, --program, --no-program and --log-level; the
-    command gets them as `settings`."""
+    command gets them as `settings`. `others` are options in place of these, by field."""
     function = collected(function, "settings", SettingTexts)
-    for option in (
-        click.option(
-            "--log-level",
-            type=click.IntRange(0, 7),
-            default=0,
-            help="Verifier log of every program: 1, 2, 4 (statistics) or a sum.",
-        ),
-        click.option(
-            "--program",
-            "also",
-            multiple=True,
-            metavar="NAME",
-            help="Load a program that is off by default too.",
-        ),
-        click.option(
-            "--no-program", "skip", multiple=True, metavar="NAME", help="Leave a program out."
-        ),
-        click.option(
-            "--function",
-            "--extend",
-            "functions",
-            multiple=True,
-            metavar="NAME=[OBJECT/PROGRAM:]FUNCTION",
-            help="What a fentry, fexit, fmod_ret, lsm, tp_btf or iter program is for, if not "
-            "what its section says; or function of a loaded program to trace or to replace.",
-        ),
-        click.option(
-            "--reuse",
-            multiple=True,
-            metavar="MAP=ID|PIN|OBJECT/MAP",
-            help="Use a map that exists in place of a new one.",
-        ),
-        click.option(
-            "--map-size",
-            "sizes",
-            multiple=True,
-            metavar="MAP=N",
-            help="Entries (ring buffers: bytes) of a map.",
-        ),
-        click.option(
-            "--set",
-            "values",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="A package's setting, or a global variable.",
-        ),
-    ):
+    for option in {**_SETTINGS, **others}.values():
         function = option(function)
     return function
 
