@@ -7,7 +7,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 
-from bpfd import listing, programs, statistics, test_runs, work
+from bpfd import dumping, listing, statistics, test_runs, work
 from bpfd.interceptor import Context
 from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2, programs_pb2, programs_pb2_grpc
@@ -35,7 +35,7 @@ class ProgramsService(programs_pb2_grpc.ProgramsServicer):
     async def Dump(
         self, request: programs_pb2.DumpProgramRequest, context: Context
     ) -> programs_pb2.DumpProgramResponse:
-        return await work.run(programs.dump, self._registry, request)
+        return await work.run(dumping.dump, self._registry, request)
 
     async def TestRun(
         self, request: programs_pb2.TestRunRequest, context: Context

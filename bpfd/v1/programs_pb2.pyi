@@ -95,18 +95,24 @@ class DumpProgramRequest(_message.Message):
 
     PROGRAM_FIELD_NUMBER: _builtins.int
     JITED_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     jited: _builtins.bool
     @_builtins.property
     def program(self) -> _common_pb2.ProgramRef: ...
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Also name what is at these kernel addresses, as jited code calls them; at most 65536."""
+
     def __init__(
         self,
         *,
         program: _common_pb2.ProgramRef | None = ...,
         jited: _builtins.bool = ...,
+        addresses: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jited", b"jited", "program", b"program"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "jited", b"jited", "program", b"program"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,6 +131,11 @@ class DumpProgramResponse(_message.Message):
     LINE_INFO_RECORD_SIZE_FIELD_NUMBER: _builtins.int
     JITED_LINE_ADDRESSES_FIELD_NUMBER: _builtins.int
     BTF_ID_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    MAPS_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    CALL_BASE_FIELD_NUMBER: _builtins.int
+    ADDRESSES_HIDDEN_FIELD_NUMBER: _builtins.int
     code: _builtins.bytes
     """Translated: struct bpf_insn records. Jited: machine code of all functions."""
     func_info: _builtins.bytes
@@ -133,15 +144,35 @@ class DumpProgramResponse(_message.Message):
     line_info: _builtins.bytes
     line_info_record_size: _builtins.int
     btf_id: _builtins.int
+    call_base: _builtins.int
+    """What calls of kernel functions in translated code are relative to (__bpf_call_base);
+    0: hidden.
+    """
+    addresses_hidden: _builtins.bool
+    """The kernel does not tell addresses to this daemon: calls and data have none."""
     @_builtins.property
     def function_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Jited: kernel address and bytes of each function; 0 where the kernel hides them."""
+        """Kernel address, and jited: bytes, of each function; none where the kernel hides them.
+        There may be one function more than func_info knows: a default exception callback.
+        """
 
     @_builtins.property
     def function_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def jited_line_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Jited: kernel address of each line_info record."""
+
+    @_builtins.property
+    def program(self) -> _common_pb2.KernelProgram:
+        """The program and the maps that it uses, without who holds them."""
+
+    @_builtins.property
+    def maps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.KernelMap]: ...
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedCompositeFieldContainer[Global___KernelSymbol]:
+        """Functions and data of the kernel: those that translated code calls and refers to, the
+        program's own functions, and what the request asked for, as far as they are known.
+        """
 
     def __init__(
         self,
@@ -155,14 +186,47 @@ class DumpProgramResponse(_message.Message):
         line_info_record_size: _builtins.int = ...,
         jited_line_addresses: _abc.Iterable[_builtins.int] | None = ...,
         btf_id: _builtins.int = ...,
+        program: _common_pb2.KernelProgram | None = ...,
+        maps: _abc.Iterable[_common_pb2.KernelMap] | None = ...,
+        symbols: _abc.Iterable[Global___KernelSymbol] | None = ...,
+        call_base: _builtins.int = ...,
+        addresses_hidden: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["btf_id", b"btf_id", "code", b"code", "func_info", b"func_info", "func_info_record_size", b"func_info_record_size", "function_addresses", b"function_addresses", "function_sizes", b"function_sizes", "jited_line_addresses", b"jited_line_addresses", "line_info", b"line_info", "line_info_record_size", b"line_info_record_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses_hidden", b"addresses_hidden", "btf_id", b"btf_id", "call_base", b"call_base", "code", b"code", "func_info", b"func_info", "func_info_record_size", b"func_info_record_size", "function_addresses", b"function_addresses", "function_sizes", b"function_sizes", "jited_line_addresses", b"jited_line_addresses", "line_info", b"line_info", "line_info_record_size", b"line_info_record_size", "maps", b"maps", "program", b"program", "symbols", b"symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DumpProgramResponse: _TypeAlias = DumpProgramResponse  # noqa: Y015
+
+@_typing.final
+class KernelSymbol(_message.Message):
+    """A line of /proc/kallsyms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MODULE_FIELD_NUMBER: _builtins.int
+    address: _builtins.int
+    name: _builtins.str
+    module: _builtins.str
+    """Module, "bpf" for functions of programs; empty: the kernel itself."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.int = ...,
+        name: _builtins.str = ...,
+        module: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "module", b"module", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KernelSymbol: _TypeAlias = KernelSymbol  # noqa: Y015
 
 @_typing.final
 class TestRunRequest(_message.Message):

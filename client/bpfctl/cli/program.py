@@ -26,6 +26,7 @@ COLUMNS = (
     entries={
         "list": Entry("program", "Every program of the kernel.", "list_programs"),
         "show": Entry("program", "One program.", "show"),
+        "dump": Entry("program_dump", "Its code, with source lines."),
     },
 )
 def command() -> None:

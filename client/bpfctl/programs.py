@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Code of loaded programs, fetched from a target with what is needed to read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpfctl.errors import BpfctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bpfctl.btf import Btf
+    from bpfctl.disassembly.machine import MachineCode
+    from bpfctl.disassembly.program import Program, Types
+    from bpfctl.target import Target
+    from bpfd.v1 import common_pb2, programs_pb2
+
+MAX_ADDRESSES = 65536
+"""Of the kernel that one call names (protos/bpfd/v1/programs.proto)."""
+
+
+def translated(target: Target, program: int | str | common_pb2.ProgramRef) -> Program:
+    """The code of a program as the verifier left it; of any program of the kernel.
+
+    Raises NotFound, and PermissionMissing where the kernel hides it.
+    """
+    return _view(target, fetch(target, program))
+
+
+def machine(target: Target, program: int | str | common_pb2.ProgramRef) -> MachineCode:
+    """The machine code of a program, with the names of what of the kernel it calls.
+
+    Raises NotFound, NotSupported for an interpreted program or an unknown architecture, and
+    PermissionMissing where the kernel hides it.
+    """
+    from bpfctl.disassembly.machine import MachineCode
+
+    info = target.info()
+    view = _view(target, fetch(target, program, jited=True), jited=True)
+    code = MachineCode(view, info.machine, info.pointer_bits)
+    wanted = sorted(code.references())
+    if wanted:
+        named = fetch(target, view.id, jited=True, addresses=wanted[:MAX_ADDRESSES])
+        code.names = {each.address: each.name for each in named.symbols}
+    return code
+
+
+def fetch(
+    target: Target,
+    program: int | str | common_pb2.ProgramRef,
+    *,
+    jited: bool = False,
+    addresses: Collection[int] = (),
+) -> programs_pb2.DumpProgramResponse:
+    """Programs.Dump; `addresses` are those of the kernel whose names are asked for, too."""
+    from bpfd.v1 import programs_pb2
+
+    request = programs_pb2.DumpProgramRequest(
+        program=target.program_ref(program), jited=jited, addresses=addresses
+    )
+    return target.rpc.call(target.rpc.programs.Dump, request, "Programs.Dump")
+
+
+def _view(
+    target: Target, message: programs_pb2.DumpProgramResponse, *, jited: bool = False
+) -> Program:
+    from bpfctl.disassembly.program import Program
+
+    return Program(message, _types(target, message), target.info().big_endian, jited)
+
+
+def _types(target: Target, message: programs_pb2.DumpProgramResponse) -> Types:
+    from bpfctl.disassembly.program import Types
+
+    def of_id(btf_id: int) -> Btf | None:
+        try:
+            return target.btf.of_id(btf_id) if btf_id else None
+        except BpfctlError:
+            return None  # gone meanwhile, or not to be read
+
+    def kernel() -> Btf | None:
+        try:
+            return target.btf.kernel()
+        except BpfctlError:
+            return None
+
+    return Types(of_id(message.btf_id), kernel, lambda entry: of_id(entry.btf_id))
