@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from bpfctl.errors import BpfctlError
+from bpfctl.errors import BpfctlError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 MAX_ADDRESSES = 65536
 """Of the kernel that one call names (protos/bpfd/v1/programs.proto)."""
 
+MAX_RELATED = 256
+"""Programs of a call graph."""
+
 
 def translated(target: Target, program: int | str | common_pb2.ProgramRef) -> Program:
     """The code of a program as the verifier left it; of any program of the kernel.
@@ -26,6 +31,57 @@ def translated(target: Target, program: int | str | common_pb2.ProgramRef) -> Pr
     Raises NotFound, and PermissionMissing where the kernel hides it.
     """
     return _view(target, fetch(target, program))
+
+
+@dataclass(frozen=True)
+class Related:
+    """A program and those that it reaches by tail calls."""
+
+    programs: list[Program]
+    """The one that was asked for first."""
+    held: dict[int, dict[int, int]]
+    """Program ids in prog arrays, by map id and index."""
+    left_out: int = 0
+    """Programs beyond MAX_RELATED."""
+
+
+def related(target: Target, program: int | str | common_pb2.ProgramRef) -> Related:
+    """A program with all that the prog arrays of it and of theirs hold.
+
+    What vanishes meanwhile is left out.
+    """
+    from bpfd.v1 import common_pb2
+
+    found = [translated(target, program)]
+    held: dict[int, dict[int, int]] = {}
+    seen = {found[0].id}
+    left_out = 0
+    for each in found:  # grows while it is walked
+        for entry in each.message.maps:
+            if entry.type != common_pb2.MAP_TYPE_PROG_ARRAY or entry.id in held:
+                continue
+            held[entry.id] = _held(target, entry.id)
+            for number in sorted({*held[entry.id].values()} - seen):
+                seen.add(number)
+                if len(found) >= MAX_RELATED:
+                    left_out += 1
+                    continue
+                with contextlib.suppress(NotFound):
+                    found.append(translated(target, number))
+    return Related(found, held, left_out)
+
+
+def _held(target: Target, map_id: int) -> dict[int, int]:
+    """Program ids in a prog array by index."""
+    order: Literal["big", "little"] = "big" if target.info().big_endian else "little"
+    found: dict[int, int] = {}
+    with contextlib.suppress(NotFound):
+        for chunk in target.map(map_id).chunks():
+            keys, values = bytes(chunk.keys), bytes(chunk.values)
+            for at in range(0, 4 * chunk.count, 4):
+                index = int.from_bytes(keys[at : at + 4], order)
+                found[index] = int.from_bytes(values[at : at + 4], order)
+    return {index: number for index, number in found.items() if number}
 
 
 def machine(target: Target, program: int | str | common_pb2.ProgramRef) -> MachineCode:

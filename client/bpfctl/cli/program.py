@@ -27,6 +27,7 @@ COLUMNS = (
         "list": Entry("program", "Every program of the kernel.", "list_programs"),
         "show": Entry("program", "One program.", "show"),
         "dump": Entry("program_dump", "Its code, with source lines."),
+        "graph": Entry("program_graph", "Its control flow, or whom it calls."),
     },
 )
 def command() -> None:

@@ -25,7 +25,7 @@ COMMANDS = {
     "events": Entry("events", "Show the events of a ring buffer or perf buffer."),
     "map": Entry("map", "Maps: list, show, dump, get, set, delete."),
     "object": Entry("object", "Objects that the daemon holds: list, show."),
-    "program": Entry("program", "Programs of the kernel: list, show, dump."),
+    "program": Entry("program", "Programs of the kernel: list, show, dump, graph."),
     "link": Entry("link", "Links: list, show, update."),
     "target": Entry("target", "Targets: add, list, info, remove."),
     "lab": Entry("lab", "Virtual boards: list, up, down, ssh, run."),

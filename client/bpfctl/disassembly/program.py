@@ -142,7 +142,8 @@ class Program:
     def _types(self) -> dict[int, int]:
         """func_info: type ids by the index that a function starts at."""
         size = self.message.func_info_record_size
-        return dict(self._records(self.message.func_info, size, 2))
+        records = self._records(self.message.func_info, size, 2)
+        return {record[0]: record[1] for record in records}
 
     def _declaration(self, start: int) -> str:
         btf = self.types.program
