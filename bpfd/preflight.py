@@ -134,14 +134,15 @@ def _name(need: target_pb2.Need, names: _Names) -> Answer:
     if which == "function":
         return _among(need.function, names.functions, "functions that probes can be put on")
     if which == "syscall":
-        wanted = [f"{prefix}{need.syscall}" for prefix in prefixes(platform.machine())]
-        found = next((name for name in wanted if name in names.functions), "")
+        starts = prefixes(platform.machine())
+        wanted = [f"{start}{need.syscall}" for start in starts]
+        there = next((name for name in wanted if name in names.functions), "")
+        if there:
+            return Answer(True, f"function {there}")
         calls = {
-            name.rpartition("sys_")[2] for name in names.functions if name.startswith(wanted[0])
+            name[len(starts[0]) :] for name in names.functions if name.startswith(starts[0])
         }
-        return Answer(
-            bool(found), f"function {found or wanted[0]}", near=_near(need.syscall, calls)
-        )
+        return Answer(False, f"no function {wanted[0]}", near=_near(need.syscall, calls))
     if which == "tracepoint":
         return _among(need.tracepoint, names.tracepoints, "tracefs")
     if which == "raw_tracepoint":

@@ -16,6 +16,7 @@ from bpfctl.cli.lazy import Entry, LazyGroup
 COMMANDS = {
     "run": Entry("run", "Build, load, attach, show events and maps; leave nothing behind."),
     "build": Entry("build", "Compile BPF C for a target."),
+    "preflight": Entry("preflight", "Whether an object fits targets; nothing is touched."),
     "verify": Entry("verify", "What the verifier of each target says of each program."),
     "load": Entry("load", "Load an object; it stays until unload."),
     "attach": Entry("attach", "Attach a program; it stays until detach."),

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bpfctl preflight`: whether an object fits targets, before anything is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.source import BuildSettings, SettingTexts, build_options, setting_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bpfctl.cli.source import Source
+    from bpfctl.output import Row
+    from bpfctl.preflight import Finding, Report
+    from bpfctl.target import Target
+
+DOES_NOT_FIT = 7
+"""Exit code: as that of a target that does not support something."""
+
+
+@click.command()
+@click.argument("source", metavar="FILE.bpf.c|FILE.o|PACKAGE")
+@setting_options
+@build_options
+@common_options()
+@pass_invocation
+def command(
+    invocation: Invocation, source: str, settings: SettingTexts, build: BuildSettings
+) -> None:
+    """Whether an object fits targets: what it needs, need by need, then a dry load.
+
+    Nothing stays on a target. A C file or a package is compiled for each target first. What
+    is missing is said with the first kernel that has it and what would help; ends with exit
+    code 7 where the object does not fit.
+    """
+    from bpfctl.cli import failures
+    from bpfctl.preflight import Fit
+
+    def look(target: Target) -> Report:
+        return _report(invocation, target, source, settings, build)
+
+    reports = invocation.each(look)
+    _show(invocation, reports)
+    if any(report.fit is Fit.NOT for report in reports.values()):
+        invocation.exit_code = failures.worst([invocation.exit_code, DOES_NOT_FIT])
+
+
+def _report(
+    invocation: Invocation,
+    target: Target,
+    source: str,
+    settings: SettingTexts,
+    build: BuildSettings,
+) -> Report:
+    from bpfctl.cli.source import load_settings, make
+    from bpfctl.elf import ObjectFile
+    from bpfctl.preflight import preflight
+
+    made = make(invocation, target, source, build)
+    return preflight(
+        target,
+        ObjectFile.parse(made.elf),
+        load_settings(made, settings),
+        attach=_attach(made),
+    )
+
+
+def _attach(made: Source) -> dict[str, str]:
+    """Where a package says that its programs go."""
+    programs = made.package.programs if made.package else ()
+    return {item.name: item.attach for item in programs if item.attach is not None}
+
+
+def _show(invocation: Invocation, reports: Mapping[str, Report]) -> None:
+    if invocation.format == "csv":
+        invocation.output.rows(
+            {"target": name, **finding.row()}
+            for name, report in reports.items()
+            for finding in report.findings
+        )
+    elif invocation.format != "table":
+        invocation.output.rows(report.row() for report in reports.values())
+    elif invocation.several:
+        invocation.output.rows(_matrix(reports, invocation.verbose))
+        _say_each(invocation, reports, detailed=True)
+    else:
+        for report in reports.values():
+            invocation.output.rows(_lines(report, invocation.verbose))
+        _say_each(invocation, reports, detailed=False)
+
+
+def _lines(report: Report, verbose: bool) -> list[Row]:
+    """A table of one target."""
+    rows: list[Row] = []
+    for found in report.findings:
+        row = {"need": _name(found), "state": _word(found), "since": found.since}
+        said = found.helps or found.probe if found.state != "met" else ""
+        row["what helps" if not verbose else "probe"] = found.probe if verbose else said
+        rows.append(row)
+    for load in report.loads:
+        state = "accepted" if load.accepted else "refused"
+        rows.append({"need": f"dry load {load.program}", "state": state, "since": ""})
+        rows[-1] = {**rows[-1], "what helps" if not verbose else "probe": load.why}
+    return rows
+
+
+def _name(found: Finding) -> str:
+    kind, name = found.need.kind, found.need.name
+    return name if kind == name or kind in ("field", "type") else f"{kind} {name}"
+
+
+def _word(found: Finding) -> str:
+    return found.need.fallback if found.state == "fallback" else str(found.state)
+
+
+def _matrix(reports: Mapping[str, Report], verbose: bool) -> list[Row]:
+    """A line for each need of any target, a column for each target."""
+    cells: dict[str, dict[str, str]] = {}
+    for name, report in reports.items():
+        for found in report.findings:
+            word = _word(found)
+            if found.state == "missing" and found.since:
+                word += f" ({found.since})"
+            cells.setdefault(_name(found), {})[name] = word
+        for load in report.loads:
+            state = "accepted" if load.accepted else "refused"
+            cells.setdefault(f"dry load {load.program}", {})[name] = state
+    return [
+        {"need": need, **{name: words.get(name, "") for name in reports}}
+        for need, words in cells.items()
+    ]
+
+
+def _say_each(invocation: Invocation, reports: Mapping[str, Report], *, detailed: bool) -> None:
+    """A line on each target; with what is missing where the table has no room for it."""
+    for name, report in reports.items():
+        words = str(report.fit)
+        if report.fit == "fits with fallback":
+            words += f": {', '.join(report.fallbacks)}"
+        invocation.say(f"{name} ({report.kernel}): {words}")
+        if not detailed:
+            continue
+        for found in report.missing:
+            since = f", since {found.since}" if found.since else ""
+            why = found.helps or found.probe
+            invocation.say(f"  {_name(found)}{since}" + (f": {why}" if why else ""))
+        for load in report.loads:
+            if not load.accepted:
+                invocation.say(f"  program {load.program}: {load.why}")
