@@ -10,6 +10,7 @@ OSError with the kernel's errno.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import sys
@@ -324,9 +325,13 @@ def ids(cmd: int) -> Iterator[int]:
 def fd_by_id(cmd: int, number: int) -> int:
     """The fd of an id; `cmd` is Cmd.PROG_GET_FD_BY_ID or one of its siblings.
 
-    ENOENT: it has gone meanwhile.
+    ENOENT: it has gone meanwhile, or is not there yet: of a link that is just being made the
+    kernel says EAGAIN (bpf_link_by_id in kernel/bpf/syscall.c).
     """
-    return bpf(cmd, attr_of.Id(number))
+    try:
+        return bpf(cmd, attr_of.Id(number))
+    except BlockingIOError as error:
+        raise FileNotFoundError(errno.ENOENT, error.strerror) from None
 
 
 def obj_info(fd: int, info: ctypes.Structure) -> None:

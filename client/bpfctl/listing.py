@@ -211,7 +211,18 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         row["point"] = describe(link.point)
     if link.link:
         row["link"] = link.link
+    if link.type_name in _PLACES:
+        row["state"] = "attached" if getattr(link, _PLACES[link.type_name]) else "detached"
     return row
+
+
+_PLACES = {
+    **dict.fromkeys(("xdp", "tcx", "netkit"), "ifindex"),
+    "cgroup": "cgroup_id",
+    "netns": "netns_inode",
+}
+"""What the kernel sets to 0 in a link of this type once its interface, cgroup or namespace is
+gone, or somebody has detached it (BPF_LINK_DETACH)."""
 
 
 def own_link_row(link: objects_pb2.Link) -> Row:

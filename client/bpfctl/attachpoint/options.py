@@ -292,9 +292,11 @@ class Options:
         key, *value = split(token, "=", 1)
         if key in seen:
             raise InvalidAttachPoint(f"{key} is there twice")
-        seen.add(key)
         for option in self.entries:
             if key in (option.keys if value else option.words):
+                if isinstance(option, Word) and (other := seen & {*option.keys, *option.words}):
+                    raise InvalidAttachPoint(f"{key} and {other.pop()} exclude each other")
+                seen.add(key)
                 option.read(message, key, value[0] if value else "")
                 return
         known = [f"{key}=" for option in self.entries for key in option.keys]

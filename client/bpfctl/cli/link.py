@@ -34,7 +34,7 @@ def command() -> None:
 def list_links(invocation: Invocation) -> None:
     """Every link of the kernel, and those of the daemon that the kernel has no link for."""
     rows = invocation.rows_of_each(lambda target: link_rows(target.all_links()))
-    columns = ["id", "type", "prog_id", "link", "program", "point", "lifetime"]
+    columns = ["id", "type", "prog_id", "link", "program", "point", "state", "lifetime"]
     invocation.output.rows(rows, invocation.columns(columns))
 
 
