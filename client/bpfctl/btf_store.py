@@ -87,6 +87,16 @@ class BtfStore:
             self._parsed[0] = Btf.parse(self.kernel_bytes())
         return self._parsed[0]
 
+    def of_module(self, name: str) -> Btf:
+        """BTF of a kernel module, over the kernel's; raises NotFound."""
+        from bpfctl.btf import Btf
+        from bpfd.v1 import target_pb2
+
+        if name == "vmlinux":
+            return self.kernel()
+        data, split = self._fetch(target_pb2.GetBtfRequest(module=name))
+        return Btf.parse(data, self.kernel() if split else None)
+
     def of_id(self, btf_id: int) -> Btf:
         """BTF of a loaded object, by its kernel id; raises NotFound."""
         if btf_id not in self._parsed:

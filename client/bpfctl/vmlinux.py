@@ -73,17 +73,34 @@ def dump_header(root: Path, btf: bytes) -> str:
     that is too old for this BTF, a newer one is unpacked from Debian's package. Raises
     NoKernelTypes.
     """
+    text = _declarations(root, btf, "vmlinux.h", "struct")
+    return wrap(narrow_longs(text) if _is_32bit(btf) else text)
+
+
+def declarations(root: Path, btf: bytes) -> str:
+    """C declarations of all types of raw BTF, whoever's, without guard and attributes.
+
+    As `dump_header` otherwise; a long is a long, also of a 32-bit kernel.
+    """
+    text = _declarations(root, btf, "C declarations", "")
+    return _AROUND.sub("", text).strip("\n") + "\n"
+
+
+_AROUND = re.compile(r"^#(ifndef|define|endif|pragma)\b.*\n", re.MULTILINE)
+"""Lines of bpftool's own around the declarations, which have none."""
+
+
+def _declarations(root: Path, btf: bytes, what: str, has: str) -> str:
     try:
-        text = _dump(root, [find_bpftool()], btf)
+        return _dump(root, [find_bpftool()], btf, what, has)
     except NoKernelTypes:
         newer = _newer_bpftool(btf)
         if not newer:
             raise
-        text = _dump(root, newer, btf)
-    return wrap(narrow_longs(text) if _is_32bit(btf) else text)
+        return _dump(root, newer, btf, what, has)
 
 
-def _dump(root: Path, bpftool: list[str], btf: bytes) -> str:
+def _dump(root: Path, bpftool: list[str], btf: bytes, what: str, has: str) -> str:
     import subprocess
     import tempfile
 
@@ -97,10 +114,10 @@ def _dump(root: Path, bpftool: list[str], btf: bytes) -> str:
             errors="replace",
             stdin=subprocess.DEVNULL,
         )
-    if done.returncode or "struct" not in done.stdout:
+    if done.returncode or has not in done.stdout:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[0]
         raise NoKernelTypes(
-            f"{bpftool[-1]} cannot turn the target's BTF into vmlinux.h: {said}."
+            f"{bpftool[-1]} cannot turn the target's BTF into {what}: {said}."
             " A newer bpftool may; BPFCTL_BPFTOOL names another one"
         )
     return done.stdout

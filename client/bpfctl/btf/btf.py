@@ -126,6 +126,19 @@ class Btf(TypeTable):
             return f"{target} {_WORDS[found.kind]}"
         return f"{_WORDS[found.kind]} {target}"
 
+    def declaration(self, type_id: int) -> str:
+        """A function as C declares it: `int f(struct xdp_md *ctx)`; empty: it is none."""
+        found = self.type(type_id)
+        prototype = self.type(found.prototype) if isinstance(found, kinds.Function) else None
+        if not isinstance(prototype, kinds.FunctionPrototype):
+            return ""
+        parameters = [
+            _joined(self.type_name(type_of), name) if type_of or name else "..."
+            for name, type_of in prototype.parameters
+        ]
+        returned = _joined(self.type_name(prototype.returns), found.name)
+        return f"{returned}({', '.join(parameters) or 'void'})"
+
     @cached_property
     def sections(self) -> list[kinds.DataSection]:
         """The data sections: .rodata, .data, .bss, .maps, license, ..."""
@@ -169,3 +182,7 @@ class Btf(TypeTable):
             assert isinstance(found, kinds.DeclTag)
             tags.setdefault((found.target, found.component), []).append(found.name)
         return tags
+
+
+def _joined(kind: str, name: str) -> str:
+    return f"{kind}{name}" if kind.endswith("*") else f"{kind} {name}".rstrip()

@@ -8,6 +8,8 @@ modules). Format: Documentation/bpf/btf.rst of the kernel.
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import sys
 from array import array
 from collections.abc import Callable, Iterator
@@ -165,6 +167,45 @@ class TypeTable:
         """The type without typedefs, qualifiers and tags."""
         found = self.type(type_id)
         return list(self.chain(type_id))[-1] if found.kind in _MODIFIERS else found
+
+    def own_ids(self) -> range:
+        """Ids of the types of this blob, without the base's."""
+        return range(self._first_id, len(self))
+
+    def words_of(self, type_id: int) -> tuple[int, int, int, list[int]]:
+        """A type as it stands in the blob: name, info, size or type, and the words behind.
+
+        Raises BtfError for type 0 and when there is none.
+        """
+        if self.base and type_id < self._first_id:
+            return self.base.words_of(type_id)
+        if not self._first_id <= type_id < len(self):
+            raise BtfError(f"there is no type {type_id} in this BTF; it has {len(self)}")
+        at = self._places[type_id - self._first_id]
+        words = self._words
+        info = words[at + 1]
+        kind = info >> 24 & 0x1F
+        end = at + _FIXED[kind] + (info & 0xFFFF) * _ENTRY[kind]
+        return words[at], info, words[at + 2], words[at + 3 : end].tolist()
+
+    def named(self, pattern: str, kinds_of: frozenset[Kind] = frozenset()) -> Iterator[int]:
+        """Ids of this blob's types whose name matches a glob, and of these kinds (empty: any).
+
+        The types are not made; those without a name match "*" alone.
+        """
+        matches = re.compile(fnmatch.translate(pattern)).match
+        words = self._words
+        numbers = {int(kind) for kind in kinds_of}
+        known: dict[int, bool] = {}
+        for type_id, at in enumerate(self._places, self._first_id):
+            if numbers and words[at + 1] >> 24 & 0x1F not in numbers:
+                continue
+            name = words[at]
+            found = known.get(name)
+            if found is None:
+                found = known[name] = matches(self.string(name)) is not None
+            if found:
+                yield type_id
 
     def _make(self, type_id: int) -> kinds.Type:
         if type_id < self._first_id:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bpfctl btf`: types of kernels that carry none."""
+"""`bpfctl btf`: types; and those of kernels that carry none."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.group(
     cls=LazyGroup,
     entries={
+        "dump": Entry("btf_dump", "Types of a kernel, program, map or file, as C or rows."),
         "fetch": Entry("btf", "Get BTF of a target's kernel from its distribution.", "fetch"),
         "add": Entry("btf", "Take BTF out of a file: an image, a vmlinux, BTFHub.", "add"),
         "list": Entry("btf", "Kernels whose BTF is kept here.", "list_kernels"),
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     },
 )
 def command() -> None:
-    """BTF of kernels that were built without, by kernel build.
+    """Types of kernels and programs; and BTF of kernels that were built without.
 
-    What is kept here is used by itself: a target's kernel is known by its build id, or its
-    release and version, and with each object goes what that object needs of it.
+    What is kept of the latter, by kernel build, is used by itself: a target's kernel is known
+    by its build id, or its release and version, and with each object goes what that object
+    needs of it.
     """
 
 

@@ -30,7 +30,7 @@ COMMANDS = {
     "link": Entry("link", "Links: list, show, update."),
     "target": Entry("target", "Targets: add, list, info, remove."),
     "lab": Entry("lab", "Virtual boards: list, up, down, ssh, run."),
-    "btf": Entry("btf", "BTF of kernels that have none: fetch, add, list, remove."),
+    "btf": Entry("btf", "Types: dump; of kernels without: fetch, add, list, remove."),
     "bundle": Entry("bundle", "The daemon as one file for devices: build, list, show."),
     "pki": Entry("pki", "Certificates for targets over TCP: init, issue."),
 }

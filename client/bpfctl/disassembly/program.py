@@ -148,7 +148,7 @@ class Program:
     def _declaration(self, start: int) -> str:
         btf = self.types.program
         try:
-            return declaration(btf, self._types[start]) if btf and start in self._types else ""
+            return btf.declaration(self._types[start]) if btf and start in self._types else ""
         except BtfError:
             return ""
 
@@ -321,28 +321,6 @@ class Program:
             "column": line.column if line else None,
             "source": line.text if line else None,
         }
-
-
-def declaration(btf: Btf, type_id: int) -> str:
-    """A function as C declares it: `int start(struct __sk_buff *skb)`; empty: it is none."""
-    found = btf.type(type_id)
-    if not isinstance(found, kinds.Function):
-        return ""
-    prototype = btf.type(found.prototype)
-    if not isinstance(prototype, kinds.FunctionPrototype):
-        return ""
-    parameters = [
-        _joined(btf.type_name(type_of), name) if type_of or name else "..."
-        for name, type_of in prototype.parameters
-    ]
-    return (
-        f"{_joined(btf.type_name(prototype.returns), found.name)}"
-        f"({', '.join(parameters) or 'void'})"
-    )
-
-
-def _joined(kind: str, name: str) -> str:
-    return f"{kind}{name}" if kind.endswith("*") else f"{kind} {name}".rstrip()
 
 
 def map_name(entry: common_pb2.KernelMap) -> str:

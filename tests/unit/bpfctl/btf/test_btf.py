@@ -147,3 +147,14 @@ def test_refuses_types_that_contain_themselves() -> None:
         btf.alignment(struct_)
     with pytest.raises(BtfError, match="without an end"):
         btf.type_name(array)
+
+
+def test_declarations() -> None:
+    blob = Blob()
+    number = blob.integer("int", 4)
+    text = blob.pointer(blob.reference(Kind.CONST, blob.integer("char", 1)))
+    several = blob.prototype(0, [("format", text), ("", 0)])
+    ids = [blob.add(Kind.FUNC, "print", several), blob.add(Kind.FUNC, "get", number)]
+    btf = blob.btf()
+    assert btf.declaration(ids[0]) == "void print(const char *format, ...)"
+    assert btf.declaration(ids[1]) == btf.declaration(number) == ""

@@ -6,10 +6,10 @@ from __future__ import annotations
 import struct
 
 import pytest
-from bpfctl.btf import Btf, Kind
+from bpfctl.btf import Kind
 from bpfctl.disassembly import listing
 from bpfctl.disassembly.functions import chosen
-from bpfctl.disassembly.program import Program, Types, declaration
+from bpfctl.disassembly.program import Program, Types
 from bpfctl.disassembly.text import render
 from bpfctl.errors import NotFound
 
@@ -198,17 +198,6 @@ def test_damaged_records_are_no_failure() -> None:
     program.message.func_info_record_size = 0
     assert [each.name for each in program.functions] == ["main", "function_3"]
     assert program.line(0) is None
-
-
-def test_declarations() -> None:
-    blob = Blob()
-    number = blob.integer("int", 4)
-    text = blob.pointer(blob.reference(Kind.CONST, blob.integer("char", 1)))
-    several = blob.prototype(0, [("format", text), ("", 0)])
-    ids = [blob.add(Kind.FUNC, "print", several), blob.add(Kind.FUNC, "get", number)]
-    btf: Btf = blob.btf()
-    assert declaration(btf, ids[0]) == "void print(const char *format, ...)"
-    assert declaration(btf, ids[1]) == declaration(btf, number) == ""
 
 
 def test_an_instruction_of_one_place_at_the_end() -> None:
