@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from bpfd import errors
 from bpfd.attach.failure import refused
 from bpfd.kernel import syscall
-from bpfd.kernel.constants import AttachType, ProgType, name_of
-from bpfd.kernel.info import link_info
+from bpfd.kernel.constants import AttachType, Cmd, ProgType, name_of
+from bpfd.kernel.info import link_info, prog_info
 from bpfd.v1 import attach_pb2, links_pb2
 
 ATOMIC = links_pb2.UPDATE_METHOD_ATOMIC
@@ -52,6 +52,10 @@ class Journal(Protocol):
 
     def undo(self) -> None:
         """Removes what is still there and ours; nothing there is no error."""
+
+
+_AIMED = frozenset({ProgType.TRACING, ProgType.LSM})
+"""Types of programs that are loaded for a function, hook, tracepoint or kind of iterator."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,29 @@ class Attachment:
                 "program",
                 f"{program.name} was loaded for {_attach_name(program.expected_attach_type)}, "
                 f"and the link is of {_attach_name(self._attach_type)}",
+            )
+        if self.hook.types <= _AIMED and self.fds:
+            self._check_aim(program)
+
+    def _check_aim(self, program: Program) -> None:
+        """Where the kernel fixed a function when it loaded the program, a link stays on it."""
+        try:
+            old = syscall.fd_by_id(Cmd.PROG_GET_FD_BY_ID, link_info(self.fds[0]).prog_id)
+        except OSError:
+            return
+        try:
+            was, wanted = prog_info(old), prog_info(program.fd)
+        finally:
+            os.close(old)
+        if (was.attach_btf_obj_id, was.attach_btf_id) != (
+            wanted.attach_btf_obj_id,
+            wanted.attach_btf_id,
+        ):
+            name = was.name.decode(errors="replace")
+            raise errors.InvalidArgument(
+                "program",
+                f"{program.name} was loaded for something else than {name}, which is attached; "
+                "detach that, and attach it there",
             )
 
     def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:

@@ -176,14 +176,16 @@ def plan(
     hook: Hook, program: Program, place: Place, direction: int, handle: int, priority: int
 ) -> ClsactJournal:
     """Chooses handle and priority where they are 0. Run inside `located`; touches nothing."""
-    try:
-        present = tc.has_qdisc(place.ifindex)
-        others = tc.filters(place.ifindex, direction) if present else []
-    except OSError as error:
-        raise refused(error, f"reading the filters of {place}", hook.capability) from None
     key = (place.netns_inode, place.ifindex)
-    if not present:
-        _made.discard(key)
+    with _lock:
+        try:
+            present = tc.has_qdisc(place.ifindex)
+            others = tc.filters(place.ifindex, direction) if present else []
+        except OSError as error:
+            raise refused(error, f"reading the filters of {place}", hook.capability) from None
+        if not present:
+            _made.discard(key)
+        ours = not present or key in _made
     if not priority:
         taken = [each.priority for each in others]
         priority = min(taken) - 1 if taken else FIRST_PRIORITY
@@ -203,7 +205,7 @@ def plan(
         handle=handle,
         priority=priority,
         program_ids=(program.id,),
-        made_qdisc=not present or key in _made,
+        made_qdisc=ours,
     )
 
 
@@ -214,9 +216,8 @@ def attach(
     if (journal.netns_inode, journal.ifindex) != (place.netns_inode, place.ifindex):
         raise errors.NotFound("interface", place.name, hint="it was replaced meanwhile")
     with _lock:
-        made = _make(hook, program, place, journal)
-    if made:
-        _made.add((place.netns_inode, place.ifindex))
+        if _make(hook, program, place, journal):
+            _made.add((place.netns_inode, place.ifindex))
     return ClsactAttachment(hook, journal)
 
 

@@ -9,6 +9,7 @@ the program of such a link. `update` runs the new program beside the old one mea
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import struct
 import sys
@@ -26,6 +27,8 @@ METHOD = "netfilter link"
 
 DEFRAGMENT = 1
 """BPF_F_NETFILTER_IP_DEFRAG."""
+
+_log = logging.getLogger("bpfd.attach.netfilter")
 
 _FAMILIES = {2: "ipv4", 10: "ipv6"}
 _HOOKS = ("pre_routing", "local_in", "forward", "local_out", "post_routing")
@@ -54,7 +57,8 @@ class NetfilterLink(Attachment):
         self._point = point
 
     def update(self, program: Program) -> links_pb2.UpdateMethod.ValueType:
-        """The new program runs at a priority beside until it has the place of the old one."""
+        """The new program runs at a priority beside until it has the place of the old one; it
+        stays there when somebody else is faster to take that."""
         self.hook.check(program)
         if self._runs(program):
             return links_pb2.UPDATE_METHOD_ATOMIC
@@ -64,13 +68,19 @@ class NetfilterLink(Attachment):
                 needs="detach it and attach the new program",
             )
         beside = self._beside(program, self._point)
+        old = self.fds[0]
+        self.fds = [beside]
         try:
-            syscall.link_detach(self.fds[0])
-            new = _link(program, self._point, self._point.priority)
-            os.close(self.fds[0])
-            self.fds = [new]
-        finally:
+            syscall.link_detach(old)
+            self.fds = [_link(program, self._point, self._point.priority)]
             os.close(beside)
+        except errors.BpfdError:
+            _log.warning("priority %d is taken: it runs beside", self._point.priority)
+        except OSError as error:
+            self.fds = [old]
+            os.close(beside)
+            raise refused(error, "detaching the old program", HOOK.capability) from None
+        os.close(old)
         return OVERLAP
 
     def _beside(self, program: Program, point: attach_pb2.Netfilter) -> int:

@@ -18,8 +18,8 @@ HOOK = hook(
 )
 
 _HINTS = {
-    "EINVAL": "the program reads more arguments than the tracepoint has",
-    "E2BIG": "64 programs are on the tracepoint",
+    "EINVAL": "the program reads more arguments than the tracepoint has, or writes more than it"
+    " lets",
 }
 
 
@@ -50,6 +50,9 @@ def open_link(hook: Hook, program: Program, name: str | None, cookie: int) -> in
         # Kernels before the cookie (68ca5d4eebb8) refuse what stands behind the fd.
         if cookie and error.errno in (errno.EINVAL, errno.E2BIG):
             raise errors.NotSupported("cookies of raw tracepoints", since="6.10") from None
+        if error.errno == errno.EEXIST:  # before 6.10 (d4dfc5700e86) a program is there once
+            owner = f"program {program.id} ({program.name}) itself"
+            raise errors.AttachBusy(where, owner, program.id) from None
         operation = f"attaching {program.name} to {where}"
         raise refused(error, operation, hook.capability, _HINTS) from None
 

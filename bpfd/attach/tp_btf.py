@@ -9,7 +9,6 @@ from __future__ import annotations
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Program, hook
 from bpfd.attach.raw_tracepoint import open_link
-from bpfd.kernel import info
 from bpfd.kernel.constants import AttachType, ProgType
 from bpfd.v1 import attach_pb2
 
@@ -24,16 +23,6 @@ def attach(program: Program, point: attach_pb2.TpBtf) -> Attachment:
             "program", f"{program.name} is a tracing program for something else than tp_btf"
         )
     link = open_link(HOOK, program, None, point.cookie)
-    name = info.link_info(link).target_name
-
-    def again(other: Program) -> Attachment:
-        new = attach(other, point)
-        found = info.link_info(new.fds[0]).target_name
-        if found != name:
-            new.close()
-            raise errors.InvalidArgument(
-                "program", f"{other.name} was loaded for {found}, the link is on {name}"
-            )
-        return new
-
-    return Attachment(HOOK, [link], "raw tracepoint link", again=again)
+    return Attachment(
+        HOOK, [link], "raw tracepoint link", again=lambda other: attach(other, point)
+    )

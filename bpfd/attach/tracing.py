@@ -12,7 +12,7 @@ from collections.abc import Callable
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Hook, Program, hook
 from bpfd.attach.failure import refused
-from bpfd.kernel import info, syscall
+from bpfd.kernel import syscall
 from bpfd.kernel.constants import ENOTSUPP, AttachType, ProgType
 from bpfd.v1 import attach_pb2
 
@@ -52,7 +52,7 @@ def attach_fixed(
 ) -> Attachment:
     """Attaches where the program was loaded for; also used for lsm.
 
-    `again` attaches another program; it must have been loaded for the same place.
+    `again` attaches another program, which `Attachment.check` has found to be for that place.
     """
     try:
         link = _open(program, cookie)
@@ -65,18 +65,7 @@ def attach_fixed(
             ) from None
         operation = f"attaching {program.name} by {kind}"
         raise refused(error, operation, hook.capability, _HINTS) from None
-    place = _place(link)
-
-    def same(other: Program) -> Attachment:
-        new = again(other)
-        if _place(new.fds[0]) != place:
-            new.close()
-            raise errors.InvalidArgument(
-                "program", f"{other.name} was loaded for another function than {program.name}"
-            )
-        return new
-
-    return Attachment(hook, [link], "tracing link", again=same)
+    return Attachment(hook, [link], "tracing link", again=again)
 
 
 def _open(program: Program, cookie: int) -> int:
@@ -86,8 +75,3 @@ def _open(program: Program, cookie: int) -> int:
             program.fd, 0, program.expected_attach_type, rest=(0, cookie)
         )
     return syscall.raw_tracepoint_open(None, program.fd)
-
-
-def _place(link: int) -> tuple[int, int]:
-    found = info.link_info(link)
-    return found.target_obj_id, found.target_btf_id

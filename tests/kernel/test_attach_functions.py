@@ -269,7 +269,7 @@ def test_a_trampoline_keeps_its_function_when_the_program_is_replaced() -> None:
     with loaded("FENTRY") as counted:
         point = attach_pb2.AttachPoint(tracing=attach_pb2.Tracing())
         attachment = attached(counted, point)
-        with pytest.raises(errors.InvalidArgument, match="loaded for another function"):
+        with pytest.raises(errors.InvalidArgument, match="loaded for something else"):
             attachment.update(counted.other)
         assert find_point(attachment.fds).WhichOneof("point") == "tracing"
         attachment.close()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bpfd import attach, errors
+from bpfd.attach import netfilter
 from bpfd.attach.adopt import adopt, find_point
 from bpfd.attach.attachment import ATOMIC, OVERLAP, Program
 from bpfd.features import PROBES
@@ -177,6 +178,27 @@ def test_another_program_takes_the_place(programs: Loads, pair: Pair) -> None:
         neighbour.close()
         attachment.close()
         assert arrives(pair, receiver)
+
+
+def test_a_place_that_is_taken_during_the_exchange(
+    programs: Loads, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, faster = netfilter._link, []
+
+    def link(program: Program, where: attach_pb2.Netfilter, priority: int) -> int:
+        if priority == 7:
+            faster.append(real(programs["accepts"], where, 7))
+        return real(program, where, priority)
+
+    with pair.receiver() as receiver:
+        attachment = attach.attach(programs["accepts"], point(pair, priority=7))
+        monkeypatch.setattr(netfilter, "_link", link)
+        assert attachment.update(programs["drops"]) == OVERLAP
+        assert not arrives(pair, receiver)
+        assert find_point(attachment.fds).netfilter.priority in (6, 8)
+        attachment.close()
+        assert arrives(pair, receiver)
+    os.close(faster[0])
 
 
 def test_a_priority_that_is_taken(programs: Loads, pair: Pair) -> None:
