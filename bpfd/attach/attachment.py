@@ -171,7 +171,8 @@ class Attachment:
             was, wanted = prog_info(old), prog_info(program.fd)
         finally:
             os.close(old)
-        if (was.attach_btf_obj_id, was.attach_btf_id) != (
+        known = was.attach_btf_obj_id  # 0: a function of a program, which went to the link
+        if known and (known, was.attach_btf_id) != (
             wanted.attach_btf_obj_id,
             wanted.attach_btf_id,
         ):

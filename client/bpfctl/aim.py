@@ -49,15 +49,15 @@ def function_of(target: Target, program: common_pb2.KernelProgram) -> str:
     that a program was loaded for, as BTF calls it; empty: none, or it cannot be told."""
     from bpfctl.btf.errors import BtfError
 
-    if not program.attach_btf_id:
-        return ""
     owner = program.attach_btf_obj_id
+    if not program.attach_btf_id or not owner:  # a program's, which the link took over
+        return ""
     try:
-        if owner and any(each.btf_id == owner for each in target.programs()):
+        if any(each.btf_id == owner for each in target.programs()):
             return target.btf.of_id(owner).type(program.attach_btf_id).name
         try:
             return target.btf.kernel().type(program.attach_btf_id).name
         except BtfError:  # of a module, whose types come behind the kernel's
-            return target.btf.of_id(owner).type(program.attach_btf_id).name if owner else ""
+            return target.btf.of_id(owner).type(program.attach_btf_id).name
     except (BtfError, BpfctlError):
         return ""

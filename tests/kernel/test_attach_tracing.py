@@ -87,7 +87,10 @@ def test_update_overlaps_and_replaces_the_link(loaded: Programs) -> None:
     fire()
     fire()
     assert (loaded.hits("tp_btf"), loaded.hits("other")) == (1, 2)
-    with pytest.raises(errors.InvalidArgument, match="tp_btf_exit was loaded for something else than tp_btf_other"):
+    with pytest.raises(
+        errors.InvalidArgument,
+        match="tp_btf_exit was loaded for something else than tp_btf_other",
+    ):
         attachment.update(loaded["tp_btf_exit"])
     fire()
     assert loaded.hits("other") == 3
