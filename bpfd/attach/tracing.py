@@ -12,7 +12,7 @@ from collections.abc import Callable
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Hook, Program, hook
 from bpfd.attach.failure import refused
-from bpfd.kernel import syscall
+from bpfd.kernel import info, syscall
 from bpfd.kernel.constants import ENOTSUPP, AttachType, ProgType
 from bpfd.v1 import attach_pb2
 
@@ -26,9 +26,12 @@ _KINDS: dict[int, str] = {
 }
 _HINTS = {
     "EINVAL": "the function cannot be traced, or may not be given another return value",
-    "EBUSY": "the function is being patched, or an instruction of it is probed",
+    "EBUSY": "the program is on the function already, or the function is replaced or patched, or"
+    " an instruction of it is probed",
     "E2BIG": "38 programs are on the function",  # BPF_MAX_TRAMP_LINKS
 }
+
+_ONCE = "a program that is for a function of another program is attached once: load it again"
 
 
 def attach(program: Program, point: attach_pb2.Tracing) -> Attachment:
@@ -64,8 +67,16 @@ def attach_fixed(
                 "trampolines of this architecture; a kprobe sees the same function",
             ) from None
         operation = f"attaching {program.name} by {kind}"
-        raise refused(error, operation, hook.capability, _HINTS) from None
+        hints = {**_HINTS, "EINVAL": _ONCE} if _lost_its_target(program) else _HINTS
+        raise refused(error, operation, hook.capability, hints) from None
     return Attachment(hook, [link], "tracing link", again=again)
+
+
+def _lost_its_target(program: Program) -> bool:
+    """Whether the program was loaded for another program and has been attached since: the link
+    has the target then (bpf_tracing_prog_attach in kernel/bpf/syscall.c)."""
+    told = info.prog_info(program.fd)
+    return bool(told.attach_btf_id) and not told.attach_btf_obj_id
 
 
 def _open(program: Program, cookie: int) -> int:

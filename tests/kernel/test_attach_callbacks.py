@@ -82,6 +82,8 @@ def test_a_program_sees_another_one_run(function: str) -> None:
                 pytest.skip(str(error))
             assert run(target) == 2
             assert variables(found, 1) == (1,)
+            with pytest.raises(errors.KernelError, match="attached once"):
+                attach.attach(entry, point)
             attachment.close()
             run(target)
             assert variables(found, 1) == (1,)
