@@ -12,8 +12,15 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, NotSupported, VerifierRejected
-from bpfd.kernel import elf_programs, rejection, sections, struct_ops
-from bpfd.kernel.constants import MapType
+from bpfd.kernel import (
+    elf_programs,
+    libbpf_code,
+    program_code,
+    rejection,
+    sections,
+    struct_ops,
+)
+from bpfd.kernel.constants import MapType, ProgType
 from bpfd.kernel.info import map_info, prog_info
 from bpfd.kernel.libbpf import Messages, ObjectOpenOpts, library, links_struct_ops
 from bpfd.kernel.load_options import (
@@ -77,7 +84,8 @@ def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loa
         pins = _fresh_pins(handle)
         if cancelled():
             raise Cancelled
-        result = library().bpf_object__load(handle)
+        with libbpf_code.taken() as codes:
+            result = library().bpf_object__load(handle)
         if result >= 0:
             failed_late = stack.enter_context(ExitStack())
             for path in pins.values():
@@ -91,7 +99,7 @@ def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loa
             sent = bool(options.kernel_btf)
             types = _types(handle)
             raise rejection.explain(-result, lines, failed, text, types, maps, kernel_btf=sent)
-        loaded = _collect(handle, options, pins)
+        loaded = _collect(handle, options, pins, codes)
         loaded.warnings = [line.removeprefix("libbpf: ") for line in lines]
         if options.log_level:
             loaded.logs = [
@@ -132,6 +140,7 @@ def map_names(name: str, elf: bytes) -> dict[str, bool]:
 def _open(
     name: str, elf: bytes, options: LoadOptions, stack: ExitStack, lines: list[str]
 ) -> ctypes.c_void_p:
+    libbpf_code.register()
     opts = ObjectOpenOpts(sz=ctypes.sizeof(ObjectOpenOpts), object_name=name.encode())
     opts.pin_root_path = os.fsencode(options.pin_root)
     if options.kernel_btf:
@@ -332,7 +341,12 @@ def _fresh_pins(handle: ctypes.c_void_p) -> dict[str, str]:
     }
 
 
-def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]) -> Loaded:
+def _collect(
+    handle: ctypes.c_void_p,
+    options: LoadOptions,
+    pins: dict[str, str],
+    codes: dict[bytes, program_code.Code],
+) -> Loaded:
     """Own file descriptors of everything, so that libbpf's object can go."""
     lib = library()
     loaded = Loaded()
@@ -368,6 +382,7 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
                 lib.bpf_program__type(item),
                 attach_type,
                 section,
+                _code(item, codes),
             )
     except OSError as error:
         loaded.close()
@@ -378,3 +393,17 @@ def _collect(handle: ctypes.c_void_p, options: LoadOptions, pins: dict[str, str]
     if not loaded.programs and not loaded.maps:
         raise NotSupported("an object without programs and maps", needs="declare a SEC(...)")
     return loaded
+
+
+def _code(
+    item: ctypes.c_void_p, codes: dict[bytes, program_code.Code]
+) -> program_code.Code | None:
+    """What an XDP program was loaded from; libbpf's fds of maps are open still."""
+    lib = library()
+    if lib.bpf_program__type(item) != ProgType.XDP:
+        return None
+    if (found := codes.get(lib.bpf_program__name(item))) is not None:
+        return found
+    # In a section that says something else: without the names of its functions and lines.
+    flags = lib.bpf_program__flags(item)
+    return program_code.taken(libbpf_code.instructions(item), flags=flags)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bpfd.kernel import program_code
 from bpfd.kernel.struct_ops import Part
 
 DEFAULT_LOG_BYTES = 16 * 1024 * 1024
@@ -81,6 +82,12 @@ class LoadedProgram:
     type: int
     expected_attach_type: int
     section: str = ""
+    code: program_code.Code | None = None
+    """Of XDP programs, which may be joined to a chain."""
+
+    def __post_init__(self) -> None:
+        if self.code is not None:
+            program_code.remember(self.id, self.code)
 
 
 @dataclass
@@ -128,6 +135,7 @@ class Loaded:
     def close(self) -> None:
         """Closes every fd in the reverse order of opening; what is pinned stays."""
         for program in reversed(self.programs.values()):
+            program_code.forget(program.id)
             os.close(program.fd)
         for loaded_map in reversed(self.maps.values()):
             os.close(loaded_map.fd)

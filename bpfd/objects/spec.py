@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from bpfd.errors import InvalidArgument
-from bpfd.kernel import rejection, syscall
+from bpfd.kernel import program_code, rejection, syscall
 from bpfd.kernel.constants import (
     BPF_LD_IMM64,
     BPF_PSEUDO_MAP_FD,
@@ -258,6 +258,7 @@ def _verify(
         attach_type = setting.expected_attach_type
     kind = setting.type if setting is not None and setting.type else item.type
     btf_id = item.attach_btf_id or _attach_target(item, kind, attach_type)
+    kept = _code(item, code, kind, setting.flags if setting else 0)
     error = 0
     for level in (options.log_level, 1):
         try:
@@ -287,8 +288,25 @@ def _verify(
             continue
         if options.log_level:
             loaded.logs.append(ProgramLog(item.name, log.value.decode(errors="replace")))
-        return LoadedProgram(item.name, fd, prog_info(fd).id, kind, attach_type)
+        return LoadedProgram(item.name, fd, prog_info(fd).id, kind, attach_type, code=kept)
     raise rejection.program_refused(error, item.name, log.value.decode(errors="replace"), kind)
+
+
+def _code(
+    item: objects_pb2.ProgramSpec, code: bytes, kind: int, flags: int
+) -> program_code.Code | None:
+    """What an XDP program was loaded from."""
+    if kind != ProgType.XDP:
+        return None
+    return program_code.taken(
+        code,
+        item.func_info,
+        item.func_info_record_size,
+        item.line_info,
+        item.line_info_record_size,
+        flags=item.flags | flags,
+        ifindex=item.ifindex,
+    )
 
 
 def _attach_target(item: objects_pb2.ProgramSpec, kind: int, attach_type: int) -> int:

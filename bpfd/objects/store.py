@@ -4,6 +4,7 @@
 Layout under BPFFS/bpfd/v1:
 
     objects/NAME/programs/PROGRAM  objects/NAME/maps/MAP  objects/NAME/links/LINK
+    objects/NAME/code/PROGRAM  (a map with what an XDP program was loaded from)
     (a link with several kernel links is a folder: LINK/0, LINK/1, ...)
     staging/NAME   an object that is not yet whole; a later daemon removes it
     replace/NAME   the next version of objects/NAME; a later daemon finishes or removes it
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from bpfd.kernel import bpffs, files
+from bpfd.kernel import bpffs, files, program_code
 from bpfd.kernel.load_options import Loaded
 from bpfd.v1 import objects_pb2
 
@@ -39,6 +40,7 @@ class Found:
     programs: dict[str, str] = field(default_factory=dict)
     maps: dict[str, str] = field(default_factory=dict)
     links: dict[str, list[str]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     note: objects_pb2.Object | None = None
 
 
@@ -73,6 +75,8 @@ class Store:
             bpffs.pin(loaded_map.fd, f"{path}/maps/{bpffs.encode(loaded_map.name)}")
         for program in loaded.programs.values():
             bpffs.pin(program.fd, f"{path}/programs/{bpffs.encode(program.name)}")
+            if program.code is not None:
+                _keep(program.code, f"{path}/code/{bpffs.encode(program.name)}")
 
     def stage_replacement(self, name: str, loaded: Loaded) -> None:
         """Pins the next version of an object beside it. Raises OSError."""
@@ -206,7 +210,8 @@ class Store:
     def _find(self, name: str, area: str) -> Found:
         path = self._object(name, area)
         found = Found(name, note=self._read_note(name))
-        for kind, paths in (("programs", found.programs), ("maps", found.maps)):
+        kinds = (("programs", found.programs), ("maps", found.maps), ("code", found.code))
+        for kind, paths in kinds:
             for entry in bpffs.entries(f"{path}/{kind}"):
                 paths[bpffs.decode(entry)] = f"{path}/{kind}/{entry}"
         for entry in bpffs.entries(f"{path}/links"):
@@ -253,6 +258,16 @@ class Store:
             files.remove(self._note(name))
         except OSError as error:
             _log.warning("the note of object %s stays: %s", name, error)
+
+
+def _keep(code: program_code.Code, path: str) -> None:
+    """Pins what a program was loaded from."""
+    bpffs.make_folder(os.path.dirname(path))
+    fd = program_code.to_map(code)
+    try:
+        bpffs.pin(fd, path)
+    finally:
+        os.close(fd)
 
 
 class Journal:
