@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from bpfd import errors
-from bpfd.attach.attachment import Attachment, Hook, Journal, Program
+from bpfd.attach.attachment import Attachment, Hook, Journal, Named, Program
 from bpfd.v1 import attach_pb2
 
 _KINDS = (
@@ -25,7 +25,8 @@ _KINDS = (
     *("freplace", "usdt", "iterator", "struct_ops", "perf_event"),
 )
 """Those that may attach without a kernel link also have `plan(program, point)`; their
-`attach` takes the journal too."""
+`attach` takes the journal too. Those whose kernel links are shared have `attach_as(program,
+point, named)`."""
 
 _JOURNALS = {
     "clsact": ("clsact", "ClsactJournal"),
@@ -54,9 +55,14 @@ def plan(program: Program, point: attach_pb2.AttachPoint) -> Journal | None:
 
 
 def attach(
-    program: Program, point: attach_pb2.AttachPoint, journal: Journal | None = None
+    program: Program,
+    point: attach_pb2.AttachPoint,
+    journal: Journal | None = None,
+    named: Named | None = None,
 ) -> Attachment:
     """Attaches a program; `journal` is what `plan` gave for the same request.
+
+    `named` is the link that it becomes, where it becomes one.
 
     Blocks, up to some tens of milliseconds, and may move the calling thread to another
     network namespace meanwhile: run it in a worker thread. Raises NotSupported for a hook
@@ -64,8 +70,12 @@ def attach(
     """
     kind = kind_of(point)
     hook_of(kind)
-    more = () if journal is None else (journal,)
-    attachment: Attachment = _file(kind).attach(program, getattr(point, kind), *more)
+    file, where = _file(kind), getattr(point, kind)
+    attachment: Attachment
+    if named is not None and hasattr(file, "attach_as"):
+        attachment = file.attach_as(program, where, named)
+    else:
+        attachment = file.attach(program, where, *(() if journal is None else (journal,)))
     return attachment
 
 
@@ -111,6 +121,7 @@ __all__ = [
     "Attachment",
     "Hook",
     "Journal",
+    "Named",
     "Program",
     "adopt_journal",
     "attach",

@@ -32,6 +32,7 @@ from bpfd.attach import (
     uprobe_multi,
     usdt,
     xdp,
+    xdp_chain,
 )
 from bpfd.attach.attachment import Attachment, Hook, Program
 from bpfd.attach.found import find_point, xdp_place
@@ -61,13 +62,16 @@ _METHODS = {
 """Of links whose program the kernel does not exchange."""
 
 
-def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attachment:
+def adopt(
+    fds: list[int], point: attach_pb2.AttachPoint | None = None, name: str = ""
+) -> Attachment:
     """The attachment behind links found pinned; takes the fds over unless it raises.
 
     `point` is where they were attached, for those who wrote it down; None: as far as the
-    kernel tells (`find_point`). Raises NotSupported for links of a hook that has no file
-    here, and InvalidArgument for no link or links of several kinds. The links may run several
-    programs, after a kill while they were exchanged: `update` gives them one.
+    kernel tells (`find_point`). `name` is the link's, by which a chain knows its members.
+    Raises NotSupported for links of a hook that has no file here, and InvalidArgument for no
+    link or links of several kinds. The links may run several programs, after a kill while they
+    were exchanged: `update` gives them one.
     """
     if not fds:
         raise errors.InvalidArgument("fds", "an attachment without links cannot be adopted")
@@ -78,6 +82,8 @@ def adopt(fds: list[int], point: attach_pb2.AttachPoint | None = None) -> Attach
     kind = point.WhichOneof("point") if point is not None else None
     hook = hooks.hook_of(kind) if kind is not None else _hook(first)
     if first.type == LinkType.XDP:
+        if (member := xdp_chain.adopt(hook, fds, name)) is not None:
+            return member
         return Attachment(hook, fds, xdp_place(first)[0])
     if first.type == LinkType.TCX:
         return Attachment(hook, fds, "tcx")

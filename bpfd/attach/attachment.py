@@ -33,6 +33,15 @@ class Program:
     """enum bpf_attach_type; 0 also where the type has none."""
 
 
+@dataclass(frozen=True)
+class Named:
+    """The link that an attachment is to become."""
+
+    link: str = ""
+    pinned: bool = False
+    """Whether it outlives the daemon; else it ends with a session."""
+
+
 class Journal(Protocol):
     """What a later daemon must undo or take over when this one is killed: hooks without
     kernel links."""
@@ -140,6 +149,13 @@ class Attachment:
         """Lets go of the fds and undoes nothing else: clsact filters stay."""
         while self.fds:
             os.close(self.fds.pop())
+
+    def running(self) -> list[int]:
+        """Kernel ids of the programs that it runs: one, but for a kill amid an exchange."""
+        return [link_info(fd).prog_id for fd in self.fds]
+
+    def complete(self, point: attach_pb2.AttachPoint) -> None:
+        """Adds to a point that was found by the links what they do not tell."""
 
     def journal_for(self, program: Program) -> Journal | None:
         """The journal to write before `update(program)`, so that a daemon that starts

@@ -8,12 +8,14 @@ it goes when its owner goes.
 from __future__ import annotations
 
 import errno
+import os
 
 from bpfd import errors
-from bpfd.attach.attachment import Attachment, Program, hook
+from bpfd.attach.attachment import Attachment, Named, Program, hook
+from bpfd.attach.chain_member import ACTIONS, PASS, Member
 from bpfd.attach.failure import refused
-from bpfd.attach.owner import busy_interface
 from bpfd.attach.place import Place, located
+from bpfd.attach.xdp_occupied import busy
 from bpfd.kernel import interface, syscall
 from bpfd.kernel.constants import (
     ENOTSUPP,
@@ -37,34 +39,85 @@ _MODES = {
 
 
 def attach(program: Program, point: attach_pb2.Xdp) -> Attachment:
-    """One program alone on an interface; the method is "native" or "generic".
+    """One program alone on an interface, or in the chain of it; the method says the mode.
 
     An unspecified mode takes generic only where the driver has no XDP; a driver that has
     it and refuses (MTU, queues) is an error. Takes about 16 ms: the kernel waits for
     packets in flight. Raises NotFound, AttachBusy, InvalidArgument, NotSupported,
-    PermissionMissing, KernelError.
+    PermissionMissing, KernelError; with a priority VerifierRejected and LimitExceeded, too.
     """
+    return attach_as(program, point, Named())
+
+
+def attach_as(program: Program, point: attach_pb2.Xdp, named: Named) -> Attachment:
+    """The same for a link whose name and lifetime a chain is to know."""
     modes = _validated(program, point)
     with located(point.interface) as place:
-        for mode in modes:
-            try:
-                fd = syscall.link_create(
-                    program.fd, place.ifindex, AttachType.XDP, _FLAGS[mode]
-                )
-                return Attachment(HOOK, [fd], mode)
-            except OSError as error:
-                if error.errno in _NO_DRIVER and mode != modes[-1]:
-                    continue
-                raise _explained(error, place, mode) from None
+        if not point.priority:
+            fd, mode = _link(program.fd, place, modes, joins=False)
+            return Attachment(HOOK, [fd], mode)
+        return _in_chain(program, point, named, place, modes)
+
+
+def _in_chain(
+    program: Program,
+    point: attach_pb2.Xdp,
+    named: Named,
+    place: Place,
+    modes: tuple[str, ...],
+) -> Attachment:
+    from bpfd.attach import chain_load, xdp_chain
+
+    member = Member(
+        point.priority,
+        proceed_on(point),
+        program.id,
+        program.name,
+        named.link,
+        named.pinned,
+    )
+    with xdp_chain.locked():
+        chain = xdp_chain.find(interface.xdp_state(place.ifindex).program_ids)
+        if chain is not None and chain.mode not in modes:
+            raise errors.InvalidArgument(
+                "mode",
+                f"the chain of {place} is {chain.mode}, and all its members are; leave the "
+                f"mode unset, or say mode={chain.mode}",
+            )
+        if chain is not None:
+            return xdp_chain.join(HOOK, chain, member, str(place))
+        if there := interface.xdp_state(place.ifindex).program_ids:
+            raise busy(place, there[0], joins=True)
+        fd = chain_load.load([chain_load.part(member)])
+        try:
+            link, mode = _link(fd, place, modes, joins=True)
+        finally:
+            os.close(fd)
+        return xdp_chain.start(HOOK, link, mode, member)
+
+
+def _link(
+    program_fd: int, place: Place, modes: tuple[str, ...], *, joins: bool
+) -> tuple[int, str]:
+    """(fd, mode) of a new link."""
+    for mode in modes:
+        try:
+            fd = syscall.link_create(program_fd, place.ifindex, AttachType.XDP, _FLAGS[mode])
+            return fd, mode
+        except OSError as error:
+            if error.errno in _NO_DRIVER and mode != modes[-1]:
+                continue
+            raise _explained(error, place, mode, joins=joins) from None
     raise AssertionError("every mode either attached or raised")
 
 
 def _validated(program: Program, point: attach_pb2.Xdp) -> tuple[str, ...]:
     HOOK.check(program)
-    if point.priority or point.proceed_on:
-        raise errors.NotSupported(
-            "chains of XDP programs", needs="leave priority and proceed_on unset"
+    if point.proceed_on and not point.priority:
+        raise errors.InvalidArgument(
+            "proceed_on", "a program without priority is alone; say its priority, too"
         )
+    proceed_on(point)
     if program.expected_attach_type in (AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP):
         raise errors.InvalidArgument(
             "program",
@@ -81,11 +134,23 @@ def _validated(program: Program, point: attach_pb2.Xdp) -> tuple[str, ...]:
     return _MODES[point.mode]
 
 
-def _explained(error: OSError, place: Place, mode: str) -> errors.BpfdError:
+def proceed_on(point: attach_pb2.Xdp) -> tuple[int, ...]:
+    """Return codes on which the next member of a chain runs, ascending; PASS where none is
+    said, as with libxdp. Raises InvalidArgument."""
+    codes = tuple(sorted(set(point.proceed_on))) or (PASS,)
+    if codes[-1] >= len(ACTIONS):
+        raise errors.InvalidArgument(
+            "proceed_on",
+            f"{codes[-1]} is no return code of XDP; there is "
+            + ", ".join(f"{code} {name}" for code, name in enumerate(ACTIONS)),
+        )
+    return codes
+
+
+def _explained(error: OSError, place: Place, mode: str, *, joins: bool) -> errors.BpfdError:
     if error.errno in (errno.EBUSY, errno.EEXIST):
-        state = interface.xdp_state(place.ifindex)
-        for program_id in state.program_ids:
-            return busy_interface(str(place), program_id, place.ifindex)
+        for program_id in interface.xdp_state(place.ifindex).program_ids:
+            return busy(place, program_id, joins=joins)
     if error.errno in _NO_DRIVER and mode == NATIVE:
         return errors.NotSupported(
             f"native XDP on {place}", needs="a driver with XDP; the mode generic works anywhere"

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.errors import BpfdError
-from bpfd.kernel import syscall
+from bpfd.kernel import program_code, syscall
+from bpfd.kernel.constants import LinkType
 from bpfd.kernel.holders import LINK, MAP, PROGRAM
 from bpfd.kernel.info import LinkInfo, fdinfo, link_info, map_info, prog_info
 from bpfd.kernel.load_options import Loaded, LoadedMap, LoadedProgram
@@ -24,8 +25,10 @@ _log = logging.getLogger("bpfd.objects.adoption")
 def take_over(registry: Registry, store: Store, links: Links) -> None:
     """Brings registry, pins and kernel into agreement. Traffic does not notice."""
     for name in store.replacements():
+        _remember_code(store)
         _settle_replacement(store, name)
     store.clear()
+    _remember_code(store)
     notes: dict[str, tuple[str, objects_pb2.Link]] = {}
     for found in store.find():
         held = _object(found)
@@ -41,6 +44,10 @@ def take_over(registry: Registry, store: Store, links: Links) -> None:
                 _link(store, links, held, name, paths, known.get(name))
             except (OSError, BpfdError) as error:
                 _log.warning("link %s stays as it is, unknown to us: %s", name, error)
+    if registry.links:
+        from bpfd.attach import xdp, xdp_chain
+
+        xdp_chain.settle(xdp.HOOK)
     links.settle_journal(notes)
     for held in registry.objects.values():
         store.note(registry.message(held))
@@ -52,7 +59,11 @@ def _settle_replacement(store: Store, name: str) -> None:
     old, new = store.find_object(name), store.find_replacement(name)
     held = _object(new)
     programs = {item.id: item for item in held.loaded.programs.values()} if held else {}
-    running = {info.prog_id for paths in old.links.values() for info in _link_infos(paths)}
+    running = {
+        _program_of(link, info)
+        for link, paths in old.links.items()
+        for info in _link_infos(paths)
+    }
     forward = held is not None and (
         not old.programs or bool(new.links) or bool(running & set(programs))
     )
@@ -81,10 +92,10 @@ def _move_to_new(
     fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
         return
-    current = link_info(fds[0]).prog_id
+    current = _program_of(link, link_info(fds[0]))
     names = {number: name for name, number in _program_ids(old).items()}
     found = held.loaded.programs.get(names.get(current, ""))
-    attachment = adopt.adopt(fds, notes[link].point if link in notes else None)
+    attachment = adopt.adopt(fds, notes[link].point if link in notes else None, link)
     try:
         if found is not None:
             program = Program(
@@ -94,6 +105,41 @@ def _move_to_new(
                 store.replace_link(old.name, link, attachment.fds)
     finally:
         attachment.release()
+
+
+def _program_of(link: str, info: LinkInfo) -> int:
+    """The program that a link stands for; a chain of XDP programs runs it inside another."""
+    if info.type == LinkType.XDP:
+        from bpfd.attach import xdp_chain
+
+        return xdp_chain.program_of(info.prog_id, link) or info.prog_id
+    return info.prog_id
+
+
+def _remember_code(store: Store) -> None:
+    """Of all programs before any is needed: chains have members of several objects."""
+    waiting = [store.find_replacement(name) for name in store.replacements()]
+    for found in (*store.find(), *waiting):
+        for program, path in found.programs.items():
+            if program in found.code and (fd := _open(path, PROGRAM)) is not None:
+                number = prog_info(fd).id
+                os.close(fd)
+                if (code := _code(found, program)) is not None:
+                    program_code.remember(number, code)
+
+
+def _code(found: Found, program: str) -> program_code.Code | None:
+    """What a program was loaded from, by the pin beside its own."""
+    fd = _open(found.code[program], MAP) if program in found.code else None
+    if fd is None:
+        return None
+    try:
+        return program_code.from_map(fd)
+    except (OSError, ValueError) as error:
+        _log.warning("%s cannot be read: %s", found.code[program], error)
+        return None
+    finally:
+        os.close(fd)
 
 
 def _program_ids(found: Found) -> dict[str, int]:
@@ -130,6 +176,7 @@ def _object(found: Found) -> HeldObject | None:
                 details.type,
                 program.expected_attach_type,
                 program.section,
+                _code(found, name),
             )
     if not loaded.maps and not loaded.programs:
         return None
@@ -196,8 +243,8 @@ def _link(
     fds = [fd for path in paths if (fd := _open(path, LINK)) is not None]
     if not fds:
         return
-    attachment = adopt.adopt(fds, note.point if note is not None else None)
-    running = [link_info(fd).prog_id for fd in fds]
+    attachment = adopt.adopt(fds, note.point if note is not None else None, name)
+    running = attachment.running()
     program_id = running[0]
     if len(set(running)) > 1:
         program_id = _unify(store, held, name, attachment, running)
@@ -207,6 +254,7 @@ def _link(
         message.program_id = program_id or note.program_id  # struct_ops links name none
     else:
         message.point.CopyFrom(adopt.find_point(attachment.fds))
+        attachment.complete(message.point)
     for program in held.loaded.programs.values():
         if program.id == program_id:
             message.program = program.name

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bpfd import attach
-from bpfd.attach.attachment import Attachment, Program
+from bpfd.attach.attachment import Attachment, Named, Program
 from bpfd.attach.attachment import Journal as JournalEntry
 from bpfd.attach.perf_link import PERF_IOCTL
 from bpfd.errors import (
@@ -112,12 +112,13 @@ class Links:
         program: Program,
         point: attach_pb2.AttachPoint,
     ) -> Attachment:
+        named = Named(name, pinned=session is None)
         plan = attach.plan(program, point)
         if plan is None:
-            return attach.attach(program, point)
+            return attach.attach(program, point, named=named)
         self._write(name, session, plan)
         try:
-            return attach.attach(program, point, plan)
+            return attach.attach(program, point, plan, named)
         except BaseException:
             self._journal.remove(name)
             raise
@@ -275,6 +276,12 @@ class Links:
                     "link of this daemon",
                     f"id {request.link_id}",
                     hint="links of others are theirs to detach",
+                )
+            if len(held) > 1:
+                names = ", ".join(each.name for each in held)
+                raise InvalidArgument(
+                    "link_id",
+                    f"link {request.link_id} is a chain of several; say which: {names}",
                 )
             link = held[0]
         else:

@@ -389,12 +389,16 @@ class Xdp(_message.Message):
     PROCEED_ON_FIELD_NUMBER: _builtins.int
     mode: Global___XdpMode.ValueType
     priority: _builtins.int
-    """Place in a chain of several programs: lowest runs first; 0: alone on the interface."""
+    """Place in the chain of the interface's programs: lowest runs first, each is taken once;
+    0: alone on the interface. The mode is the chain's, members leave it unset or say the same.
+    """
     @_builtins.property
     def interface(self) -> _common_pb2.Interface: ...
     @_builtins.property
     def proceed_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """XDP return codes (0 aborted .. 4 redirect) on which the next in the chain runs."""
+        """XDP return codes (0 aborted, 1 drop, 2 pass, 3 tx, 4 redirect) on which the next in the
+        chain runs; on others this program's code is the chain's. Empty: pass. Only with priority.
+        """
 
     def __init__(
         self,

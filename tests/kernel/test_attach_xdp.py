@@ -201,8 +201,8 @@ def test_bad_requests_touch_nothing(loaded: Programs, pair: Pair) -> None:
     point = xdp(pair)
     with pytest.raises(errors.InvalidArgument, match="tc_count is a program of type sched_cls"):
         attach.attach(loaded["tc_count"], point)
-    point.xdp.priority = 5
-    with pytest.raises(errors.NotSupported, match="chains"):
+    point.xdp.proceed_on.append(2)
+    with pytest.raises(errors.InvalidArgument, match="say its priority"):
         attach.attach(loaded["xdp_count"], point)
     point = xdp(pair, attach_pb2.XDP_MODE_OFFLOAD)
     with pytest.raises(errors.NotSupported, match="OFFLOAD"):

@@ -78,6 +78,7 @@ SKIPS: Mapping[str, str] = {
     r"no shared C library is where the loader looks": ".*",
     r"this machine counts cycles": "arm64-.*",
     r"this kernel does not tell where (a perf|such a) link is": _6_1,
+    r"this kernel's JIT has no functions": "armhf-.*",
     r"programs that see entry and return": f"{_6_1}|.*-6[.]12",
 }
 """Reasons of skipped tests (patterns), and the boards on which they may be given."""

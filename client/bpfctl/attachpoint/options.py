@@ -157,7 +157,7 @@ class Choice(Word):
 
 
 class Numbers(Option):
-    """KEY=1:5:8-11, or words for values that have one."""
+    """KEY=1:5:8-11; KEY=pass+tx where values have words."""
 
     def __init__(self, key: str, values: Mapping[str, int] | None = None) -> None:
         self.keys = (key,)
@@ -166,10 +166,18 @@ class Numbers(Option):
     def read(self, message: Any, key: str, value: str) -> None:
         found: list[int] = []
         bits, _ = bits_of(message, key)
-        for part in split(value, ":"):
+        parts = split(value, ":")
+        if self.values:
+            parts = [word for part in parts for word in split(part, "+")]
+        for part in parts:
             first, dash, last = part.partition("-")
             if part in self.values:
                 found.append(self.values[part])
+            elif self.values and not part[:1].isdigit():
+                raise InvalidAttachPoint(
+                    f"{key} takes {', '.join(self.values)} with + between them, not {part!r}"
+                    f"{near(part, self.values)}"
+                )
             elif not dash:
                 found.append(number(part, key, bits))
             else:
@@ -198,7 +206,7 @@ class Numbers(Option):
                 parts.append(names.get(values[0], str(values[0])))
             values = values[run:]
         if parts:
-            yield f"{self.keys[0]}={':'.join(parts)}"
+            yield f"{self.keys[0]}={('+' if names else ':').join(parts)}"
 
 
 class Refers(Option):

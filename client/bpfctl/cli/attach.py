@@ -30,6 +30,7 @@ def command(invocation: Invocation, program: str, point: str, name: str) -> None
       tc:eth0,ingress                     raw_tracepoint:sys_enter
       cgroup_skb:/sys/fs/cgroup/x,egress  uprobe:/bin/bash:readline
       perf_event:cpu-clock,frequency=99   xdp:veth0,netns=blue
+      xdp:eth0,priority=10                xdp:eth0,priority=20,proceed_on=pass+tx
 
     A program of someone else can be attached by its kernel id.
     """

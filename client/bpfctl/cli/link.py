@@ -43,14 +43,19 @@ def link_rows(answer: links_pb2.ListLinksResponse) -> list[dict[str, Any]]:
     from bpfctl.listing import link_row, own_link_row
 
     own = {link.name: own_link_row(link) for link in answer.links}
+    chains = _chains(answer)
     rows = []
     seen = set()
     for kernel_link in answer.kernel_links:
         row = link_row(kernel_link)
-        if kernel_link.link in own:
+        members = chains.get(kernel_link.id, [])
+        seen.update(members)
+        rows += [_member(row, own[name]) for name in members]
+        if not members and kernel_link.link in own:
             seen.add(kernel_link.link)
             row |= _ours(own[kernel_link.link])
-        rows.append(row)
+        if not members:
+            rows.append(row)
     for name, entry in own.items():
         if name not in seen:
             rows.append(
@@ -63,6 +68,23 @@ def link_rows(answer: links_pb2.ListLinksResponse) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _chains(answer: links_pb2.ListLinksResponse) -> dict[int, list[str]]:
+    """Links of the daemon that share a kernel link, by its id: XDP programs, first to run
+    first."""
+    members = [link for link in answer.links if link.point.xdp.priority]
+    chains: dict[int, list[str]] = {}
+    for link in sorted(members, key=lambda each: each.point.xdp.priority):
+        for number in link.link_ids:
+            chains.setdefault(number, []).append(link.name)
+    return chains
+
+
+def _member(row: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """A row of a chain: the kernel knows the composed program alone."""
+    programs = {"prog_id": entry["prog_id"], "composed_prog_id": row["prog_id"]}
+    return row | programs | {"link": entry["name"]} | _ours(entry)
 
 
 def _ours(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One program out of several: a dispatcher that calls each as a function of its own.
+
+    r6 = context
+    r1 = r6; call member; if w0 is none of its proceed_on: exit     (for each but the last)
+    r1 = r6; call member; exit                                      (the last)
+
+Pure: instructions, function and line information and BTF of the whole. Members are moved, not
+changed: jumps, calls and references to functions are relative, maps keep their kernel ids.
+Each member is entered as a static function, which the verifier follows from the call on as it
+follows a program, whatever the types of its arguments say; that its own linkage is global
+is for those who call it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bpfd.attach import chain_btf
+from bpfd.attach.chain_member import NAME, Member
+from bpfd.kernel.constants import (
+    BPF_LD_IMM64,
+    BPF_PSEUDO_BTF_ID,
+    BPF_PSEUDO_CALL,
+    BPF_PSEUDO_FUNC,
+    BPF_PSEUDO_KFUNC_CALL,
+)
+from bpfd.kernel.program_code import INSTRUCTION, Code, registers, source_of
+
+_MOV, _CALL, _EXIT, _IF_EQUAL32 = 0xBF, 0x85, 0x95, 0x16
+_TAIL_CALL = 12
+_SOURCE = "bpfd: chain of XDP programs"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member with what it is made of."""
+
+    member: Member
+    code: Code
+    btf: bytes = b""
+    """Raw BTF that the records of `code` refer to; empty: it has none."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What BPF_PROG_LOAD takes, with kernel ids of maps in place of fds."""
+
+    instructions: bytes
+    func_info: bytes
+    line_info: bytes
+    btf: bytes
+    starts: tuple[int, ...]
+    """Index of each part's first instruction."""
+
+
+def obstacle(code: Code) -> str:
+    """Why a program cannot be a part of another one; "": it can."""
+    for _, operation, source, offset, immediate, second in _each(code.instructions):
+        if operation == _CALL and source == BPF_PSEUDO_KFUNC_CALL and offset:
+            return "it calls a function of a kernel module"
+        if operation == BPF_LD_IMM64 and source == BPF_PSEUDO_BTF_ID and second:
+            return "it uses a variable of a kernel module"
+        if operation == BPF_LD_IMM64 and source > BPF_PSEUDO_FUNC:
+            return "its maps are named by an array of file descriptors"
+        if operation == _CALL and source > BPF_PSEUDO_KFUNC_CALL:
+            return f"it has calls of a kind that is not known ({immediate})"
+    return ""
+
+
+def has_tail_calls(code: Code) -> bool:
+    """Whether it calls bpf_tail_call()."""
+    return any(
+        (operation, source, immediate) == (_CALL, 0, _TAIL_CALL)
+        for _, operation, source, _, immediate, _ in _each(code.instructions)
+    )
+
+
+def _each(instructions: bytes) -> list[tuple[int, int, int, int, int, int]]:
+    """(index, operation, source register, offset, immediate, second immediate)."""
+    raw = list(INSTRUCTION.iter_unpack(instructions))
+    found = []
+    index = 0
+    while index < len(raw):
+        operation, both, offset, immediate = raw[index]
+        wide = operation == BPF_LD_IMM64
+        second = raw[index + 1][3] if wide and index + 1 < len(raw) else 0
+        found.append((index, operation, source_of(both), offset, immediate, second))
+        index += 2 if wide else 1
+    return found
+
+
+def functions(code: Code) -> list[int]:
+    """Index of the first instruction of each function, ascending; the program's is 0."""
+    if code.func_info:
+        return [start for start, _ in struct.iter_unpack("=II", code.func_info)]
+    starts = {0}
+    for index, operation, source, _, immediate, _ in _each(code.instructions):
+        if (operation, source) in (
+            (_CALL, BPF_PSEUDO_CALL),
+            (BPF_LD_IMM64, BPF_PSEUDO_FUNC),
+        ):
+            starts.add(index + immediate + 1)
+    return sorted(starts)
+
+
+def dispatcher(members: Sequence[Member], sizes: Sequence[int]) -> tuple[bytes, list[int]]:
+    """The main function, and in it the index at which each member's turn begins.
+
+    `sizes` are the members' lengths in instructions: they follow one behind the other.
+    """
+    lengths = [1, *(3 + len(each.proceed_on) for each in members[:-1]), 3]
+    # The first part starts with the context, the last one ends without a choice.
+    turns = [sum(lengths[:index]) for index in range(1, len(members) + 1)]
+    end = sum(lengths)
+    out = [_instruction(_MOV, 6, 1)]
+    target = end
+    for number, (member, size) in enumerate(zip(members, sizes, strict=True)):
+        out.append(_instruction(_MOV, 1, 6))
+        call = len(out)
+        out.append(_instruction(_CALL, 0, BPF_PSEUDO_CALL, immediate=target - call - 1))
+        target += size
+        if number < len(members) - 1:
+            *others, last = member.proceed_on
+            following = turns[number + 1]
+            for code in others:
+                out.append(
+                    _instruction(
+                        _IF_EQUAL32, 0, 0, offset=following - len(out) - 1, immediate=code
+                    )
+                )
+            out.append(_instruction(_IF_EQUAL32, 0, 0, offset=1, immediate=last))
+        out.append(_instruction(_EXIT))
+    return b"".join(out), turns
+
+
+def _instruction(
+    operation: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0
+) -> bytes:
+    return INSTRUCTION.pack(operation, registers(target, source), offset, immediate)
+
+
+def compose(parts: Sequence[Part]) -> Composed:
+    """The whole of a chain; `parts` are in the order of their running, one or more.
+
+    Raises ValueError for BTF that is none.
+    """
+    members = [part.member for part in parts]
+    main, turns = dispatcher(members, [len(part.code.instructions) // 8 for part in parts])
+    btf = chain_btf.Merged()
+    shifts = [btf.add(part.btf) if part.btf else None for part in parts]
+    prototype = _prototype(btf)
+    main_function = btf.type(chain_btf.FUNC, NAME, prototype, vlen=chain_btf.STATIC)
+    for member in members:
+        btf.type(chain_btf.DECL_TAG, member.tag(), main_function, 0xFFFFFFFF)
+    func_info = [(0, main_function)]
+    line_info = [(0, *_line(btf, "", 0))]
+    line_info += [
+        (turn, *_line(btf, str(member), number))
+        for number, (turn, member) in enumerate(zip(turns, members, strict=True), 1)
+    ]
+    starts, at = [], len(main) // 8
+    for part, shift in zip(parts, shifts, strict=True):
+        starts.append(at)
+        func_info += _functions(btf, part, shift, at, prototype)
+        line_info += _lines(btf, part, shift, at)
+        at += len(part.code.instructions) // 8
+    return Composed(
+        main + b"".join(part.code.instructions for part in parts),
+        b"".join(struct.pack("=II", *record) for record in func_info),
+        b"".join(struct.pack("=IIII", *record) for record in line_info),
+        btf.data(),
+        tuple(starts),
+    )
+
+
+def _prototype(btf: chain_btf.Merged) -> int:
+    """int (*)(void *ctx)"""
+    number = btf.type(chain_btf.INT, "int", 4, 1 << 24 | 32)
+    pointer = btf.type(chain_btf.PTR)
+    context = btf.string("ctx")
+    return btf.type(chain_btf.FUNC_PROTO, "", number, context, pointer, vlen=1)
+
+
+def _line(btf: chain_btf.Merged, text: str, number: int) -> tuple[int, int, int]:
+    return btf.string(_SOURCE), btf.string(text or NAME), number << 10
+
+
+def _functions(
+    btf: chain_btf.Merged, part: Part, shift: chain_btf.Shift | None, at: int, prototype: int
+) -> list[tuple[int, int]]:
+    """Function records of a part; names are made up where it has none."""
+    if shift is not None and part.code.func_info:
+        found = [
+            (start + at, shift.type(number))
+            for start, number in struct.iter_unpack("=II", part.code.func_info)
+        ]
+        btf.set_linkage(found[0][1], chain_btf.STATIC)
+        return found
+    name = re.sub(r"\A(?=\d)|[^A-Za-z0-9_]", "_", part.member.program) or "_"
+    return [
+        (
+            start + at,
+            btf.type(
+                chain_btf.FUNC,
+                f"{name}_{number}" if number else name,
+                prototype,
+                vlen=chain_btf.STATIC,
+            ),
+        )
+        for number, start in enumerate(functions(part.code))
+    ]
+
+
+def _lines(
+    btf: chain_btf.Merged, part: Part, shift: chain_btf.Shift | None, at: int
+) -> list[tuple[int, int, int, int]]:
+    """Line records of a part; every function has one at least, as the kernel demands."""
+    if shift is not None and part.code.line_info:
+        return [
+            (start + at, shift.string(file), shift.string(line), column)
+            for start, file, line, column in struct.iter_unpack("=IIII", part.code.line_info)
+        ]
+    return [
+        (start + at, *_line(btf, f"{part.member.program}, without its source", 0))
+        for start in functions(part.code)
+    ]
