@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures, beside peers: `python -m tests.bench [idle] [run] [dump] [events]`."""
+"""Measures, beside peers: `python -m tests.bench [idle] [run] [dump] [events] [chain]`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from tests.bench import dump, events, idle, result, run
+from tests.bench import chain, dump, events, idle, result, run
 from tests.bench.processes import BUILD, Missing
 
 _ALL = {
@@ -14,6 +14,7 @@ _ALL = {
     "run": run.measure,
     "dump": dump.measure,
     "events": events.measure,
+    "chain": chain.measure,
 }
 
 
