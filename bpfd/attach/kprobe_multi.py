@@ -93,6 +93,12 @@ def _failed(error: OSError, program: Program, names: list[str], shown: str) -> e
         lost = next((name for name in names if name not in known), "")
         if lost:
             return kernel_function.missing(lost)
+    if error.errno == errno.EINVAL and program.expected_attach_type == _SESSION:
+        return errors.NotSupported(
+            "one program for entry and return of a function",
+            since="6.10",
+            needs='use SEC("kprobe.multi") and SEC("kretprobe.multi")',
+        )
     if error.errno == errno.EOPNOTSUPP:
         return errors.NotSupported(
             "kprobes on many functions with one link", "5.18", "a kernel with CONFIG_FPROBE"

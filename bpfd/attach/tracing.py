@@ -26,7 +26,7 @@ _KINDS: dict[int, str] = {
 }
 _HINTS = {
     "EINVAL": "the function cannot be traced, or may not be given another return value",
-    "EBUSY": "the program is on the function already, or the function is replaced or patched, or"
+    "EBUSY": "the program is on the function already, or it is replaced or patched, or"
     " an instruction of it is probed",
     "E2BIG": "38 programs are on the function",  # BPF_MAX_TRAMP_LINKS
 }

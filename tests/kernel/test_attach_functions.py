@@ -5,6 +5,7 @@ file's mode or its own priority, and a program on the kernel's function sees or 
 from __future__ import annotations
 
 import os
+import platform
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ import pytest
 
 from bpfd import attach, errors
 from bpfd.attach import kprobe as kprobe_hook
+from bpfd.attach import ksyscall
 from bpfd.attach.adopt import adopt, find_point
 from bpfd.attach.attachment import OVERLAP, Attachment, Program
 from bpfd.features import PROBES
 from bpfd.kernel import elf_object, info, kernel_symbols, syscall
-from bpfd.kernel.load_options import Loaded, LoadOptions
+from bpfd.kernel.load_options import Loaded, LoadOptions, ProgramSetting
 from bpfd.v1 import attach_pb2
 from tests.kernel import clang
 from tests.kernel.hooks_support import needs_root, open_fds
@@ -36,6 +38,10 @@ NEEDS = {
     "FEXIT": "fexit",
     "FMOD_RET": "fentry",
     "LSM": "LSM",
+    "KPROBE_SESSION": "kprobe multi link",
+    "FSESSION": "fentry",
+    "FENTRY_SLEEPY": "fentry",
+    "LSM_SLEEPY": "LSM",
 }
 """The probed feature by the define of the program."""
 
@@ -71,7 +77,7 @@ class Counted:
 
 
 @contextmanager
-def loaded(kind: str) -> Iterator[Counted]:
+def loaded(kind: str, options: LoadOptions | None = None) -> Iterator[Counted]:
     """The program of this kind; skips with the kernel's reason where it has none."""
     probe = PROBES[NEEDS[kind]]
     try:
@@ -80,7 +86,14 @@ def loaded(kind: str) -> Iterator[Counted]:
         pytest.skip(f"this kernel has no {NEEDS[kind]}: {os.strerror(error.errno or 0)}")
     elf = clang.compiled("functions", kind)
     before = open_fds()
-    found = elf_object.load("functions", elf, LoadOptions())
+    try:
+        found = elf_object.load("functions", elf, options or LoadOptions())
+    except errors.NotSupported as error:
+        pytest.skip(str(error))
+    except errors.InvalidArgument as error:
+        if "no BTF of it" not in str(error):
+            raise
+        pytest.skip(str(error))
     try:
         yield Counted(found, {name: each.fd for name, each in found.maps.items()})
     finally:
@@ -250,6 +263,48 @@ def test_a_pattern_that_matches_nothing() -> None:
             attach.attach(counted.program, multi(functions=[FUNCTION], cookies=[1, 2, 3]))
         with pytest.raises(errors.InvalidArgument, match="give one of"):
             attach.attach(counted.program, multi(functions=[FUNCTION], pattern="x*"))
+
+
+@pytest.mark.parametrize("kind", ["KPROBE_SESSION", "FSESSION"])
+def test_one_program_sees_entry_and_return(file: Path, kind: str) -> None:
+    if kind == "FSESSION":
+        point = attach_pb2.AttachPoint(tracing=attach_pb2.Tracing())
+    else:
+        point = multi(functions=[FUNCTION], session=True)
+    with loaded(kind) as counted:
+        attachment = attached(counted, point)
+        file.chmod(0o600)
+        assert counted.runs == 2
+        attachment.close()
+        file.chmod(0o640)
+        assert counted.runs == 2
+
+
+def test_a_security_hook_that_may_sleep(file: Path) -> None:
+    with loaded("LSM_SLEEPY") as counted:
+        attachment = attached(counted, attach_pb2.AttachPoint(lsm=attach_pb2.Lsm()))
+        with pytest.raises(PermissionError):
+            file.chmod(0o600)
+        assert counted.runs == 1
+        attachment.close()
+        file.chmod(0o640)
+        assert counted.runs == 1
+
+
+def test_a_trampoline_that_may_sleep() -> None:
+    """On system calls, which the kernel lets errors be injected into."""
+    function = f"{ksyscall.prefixes(platform.machine())[0]}getpriority"
+    setting = ProgramSetting(attach_function=function)
+    try:
+        with loaded("FENTRY_SLEEPY", LoadOptions(programs={"program": setting})) as counted:
+            attachment = attached(counted, attach_pb2.AttachPoint(tracing=attach_pb2.Tracing()))
+            os.getpriority(os.PRIO_PROCESS, 0)
+            assert counted.runs == 1
+            attachment.close()
+    except errors.VerifierRejected as error:
+        if "is not sleepable" not in error.log:
+            raise
+        pytest.skip("this kernel injects no errors into functions")
 
 
 @pytest.mark.parametrize("kind", ["FENTRY", "FEXIT"])

@@ -119,4 +119,46 @@ int program(void *ctx)
 }
 #endif
 
+#ifdef KPROBE_SESSION
+SEC("kprobe.session")
+int program(void *ctx)
+{
+	if (ours())
+		count(0);
+	return 0;
+}
+#endif
+
+#ifdef FSESSION
+SEC("fsession/notify_change")
+int program(void *ctx)
+{
+	if (ours())
+		count(0);
+	return 0;
+}
+#endif
+
+/* Programs that may sleep, where the kernel lets them. */
+#ifdef FENTRY_SLEEPY
+SEC("fentry.s")
+int program(void *ctx)
+{
+	if (ours())
+		count(bpf_get_attach_cookie(ctx));
+	return 0;
+}
+#endif
+
+#ifdef LSM_SLEEPY
+SEC("lsm.s/path_chmod")
+int program(void *ctx)
+{
+	if (!ours())
+		return 0;
+	count(bpf_get_attach_cookie(ctx));
+	return -EPERM;
+}
+#endif
+
 char LICENSE[] SEC("license") = "GPL";
