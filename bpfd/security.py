@@ -92,6 +92,9 @@ _BPFD: dict[str, dict[str, Rule]] = {
         ),
         # A tracer's own maps only: bpfd.services.roles looks.
         **_changes("Create", "Update", "Delete", role=Role.TRACER),
+        **_changes("Submit", "WriteArena", role=Role.TRACER),
+        # Looking at memory that nobody has allocated allocates it.
+        **_reads("ReadArena", role=Role.TRACER),
         **_changes("Pin", "Unpin", role=Role.OPERATOR),
     },
     # Both take what they deliver out of the kernel.

@@ -149,14 +149,28 @@ def plan(
     """
     if not place.pid:
         raise errors.InvalidArgument(f"{hook.name}.pid", "say which process, and which fd")
-    try:
-        with sockets.of_process(place.pid, place.fd) as fd:
-            which = sockets.identity(fd)
-    except OSError as error:
-        raise _not_open(error, place) from None
+    with opened_socket(place) as fd:
+        which = sockets.identity(fd)
     return SocketJournal(
         hook.name, place.pid, place.fd, which.inode, which.cookie, migrate, (program.id,)
     )
+
+
+@contextmanager
+def opened_socket(place: attach_pb2.SocketOfProcess) -> Iterator[int]:
+    """A socket of a process, as an fd of the daemon, while the block runs.
+
+    Raises NotFound, InvalidArgument, NotSupported, PermissionMissing, KernelError.
+    """
+    manager = sockets.of_process(place.pid, place.fd)
+    try:
+        fd = manager.__enter__()
+    except OSError as error:
+        raise _not_open(error, place) from None
+    try:
+        yield fd
+    finally:
+        manager.__exit__(None, None, None)
 
 
 def attach(hook: Hook, program: Program, journal: SocketJournal) -> SocketAttachment:

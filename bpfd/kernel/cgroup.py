@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
@@ -12,6 +13,16 @@ from bpfd.kernel import mounts
 
 _ID_MASK = (1 << 64) - 1 if sys.maxsize > 1 << 32 else (1 << 32) - 1
 """A directory's inode number is the cgroup's id; 32-bit kernels show its low half."""
+
+
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Handle(ctypes.Structure):
+    """struct file_handle of name_to_handle_at(2)."""
+
+    _fields_ = (("bytes", ctypes.c_uint32), ("type", ctypes.c_int), ("id", ctypes.c_uint8 * 8))
 
 
 class NotVersion2(Exception):
@@ -57,7 +68,7 @@ def open_path(path: str) -> int:
 def path_of_id(cgroup_id: int) -> str:
     """The directory of a cgroup id. Raises FileNotFoundError."""
     wanted = cgroup_id & _ID_MASK
-    for path, inode in _directories(root()):
+    for path, inode in directories(root()):
         if inode == wanted:
             return path
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(cgroup_id))
@@ -99,7 +110,23 @@ def children(path: str) -> list[str]:
         return []
 
 
-def _directories(top: str) -> Iterator[tuple[str, int]]:
+def id_of(path: str) -> int:
+    """The id of the cgroup with this directory, all 64 bits of it.
+
+    The file handle of a directory of cgroup2 is its id (kernfs_encode_fh() of fs/kernfs).
+    Raises OSError.
+    """
+    handle = _Handle(bytes=8)
+    mount = ctypes.c_int()
+    arguments = (os.fsencode(path), ctypes.byref(handle), ctypes.byref(mount), 0)
+    if _libc.name_to_handle_at(_AT_FDCWD, *arguments) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return int.from_bytes(bytes(handle.id), sys.byteorder)
+
+
+def directories(top: str) -> Iterator[tuple[str, int]]:
+    """(path, inode number) of a cgroup and of all below it."""
     yield top, os.stat(top).st_ino
     pending = [top]
     while pending:

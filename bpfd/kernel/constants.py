@@ -244,8 +244,11 @@ BPF_F_ID = 1 << 5
 BPF_F_LINK = 1 << 13
 """Flags of attaching."""
 
+BPF_F_NO_PREALLOC = 1 << 0
 BPF_F_RDONLY_PROG = 1 << 7
+BPF_F_STACK_BUILD_ID = 1 << 5
 BPF_F_MMAPABLE = 1 << 10
+BPF_F_INNER_MAP = 1 << 12
 """Flags of map creation."""
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5

@@ -35,6 +35,7 @@ INDEXED = ARRAYS | {
     MapType.CPUMAP,
     MapType.XSKMAP,
     MapType.REUSEPORT_SOCKARRAY,
+    MapType.INSN_ARRAY,
 }
 """Keys are indexes below max_entries; an iteration cannot start again by itself."""
 
@@ -144,6 +145,23 @@ def pop(fd: int, shape: Shape, most: int, *, delete: bool, cancelled: Cancel = n
             raise OSError(failed, "")
         values += one.value
     return bytes(values)
+
+
+def contains(fd: int, shape: Shape, values: bytes, cancelled: Cancel = never) -> bytes:
+    """One byte for each value: 1 the bloom filter may have it, 0 it has not. Raises OSError."""
+    width = shape.value_size
+    one = _Elements(fd, 0, width)
+    number = ctypes.c_int(Cmd.MAP_LOOKUP_ELEM)
+    found = bytearray(len(values) // width)
+    for index in range(len(found)):
+        _check(cancelled, index)
+        one.value[:] = values[index * width : (index + 1) * width]
+        failed = one.run(number)
+        if not failed:
+            found[index] = 1
+        elif failed != errno.ENOENT:
+            raise OSError(failed, "")
+    return bytes(found)
 
 
 def update(

@@ -150,6 +150,11 @@ def open_sampler(
     return _open(attr, tid, cpu)
 
 
+def open_counter(kind: int, config: int, *, tid: int, cpu: int) -> int:
+    """An event that counts and runs; `tid` or `cpu` -1: any."""
+    return _open(_Attr(type=kind, config=config), tid, cpu)
+
+
 def attach(event_fd: int, prog_fd: int, cookie: int = 0) -> tuple[int, bool]:
     """Puts a program on an event and enables it; takes the fd over, also when it fails.
 

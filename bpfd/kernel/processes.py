@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,44 @@ class Process:
 def pids() -> list[int]:
     """Every process, in order."""
     return sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+
+
+class NoThread(Exception):
+    """The kernel has no descriptors of threads."""
+
+
+def open_task(tid: int) -> int:
+    """A pidfd of a process, or of a thread where the kernel has those.
+
+    PIDFD_THREAD is of Linux 6.9 (64bef697d33b) and has the value of O_EXCL. Raises
+    ProcessLookupError, NoThread, OSError.
+    """
+    try:
+        return os.pidfd_open(tid)
+    except OSError as error:
+        # Not the first thread of its process: EINVAL, ENOENT since 6.9.
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    try:
+        return os.pidfd_open(tid, os.O_EXCL)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise NoThread from None
+        raise
+
+
+def tasks() -> Iterator[tuple[int, str]]:
+    """(id, name) of every thread."""
+    for pid in pids():
+        try:
+            threads = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+        except OSError:
+            continue
+        for tid in threads:
+            try:
+                yield tid, read_text(f"/proc/{pid}/task/{tid}/comm", 64).rstrip("\n")
+            except OSError:
+                continue
 
 
 def process(pid: int) -> Process | None:

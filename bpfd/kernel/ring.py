@@ -150,14 +150,14 @@ def _walk(
     return at, count
 
 
-class _Position:
+class Position:
     """A position of the kernel's `unsigned long` in a mapped page.
 
     A 64-bit kernel below a 32-bit process has no load of 64 bits here: the halves are read
     until they agree. When such a process stores consumer_pos, the kernel may see one new
     half with one old one for a moment. It then finds the ring full (the difference to
     producer_pos is larger than the ring), a loss that the program counts, once for every
-    4 GiB.
+    4 GiB. A producer's half-written position must rather look smaller: `low_first`.
     """
 
     def __init__(self, page: memoryview, kernel_bits: int) -> None:
@@ -179,10 +179,12 @@ class _Position:
             if high == self._halves[self._high]:
                 return int(high << 32 | low)
 
-    def store(self, position: int) -> None:
+    def store(self, position: int, *, low_first: bool = False) -> None:
         if self._whole is not None:
             self._whole[0] = position
             return
+        if low_first:
+            self._halves[self._low] = position & 0xFFFFFFFF
         self._halves[self._high] = position >> 32
         self._halves[self._low] = position & 0xFFFFFFFF
 
@@ -216,9 +218,9 @@ class Ring:
             os.close(self.fd)
             raise
         self._maps = maps
-        self._consumer = _Position(memoryview(maps[0])[:8], kernel_bits)
+        self._consumer = Position(memoryview(maps[0])[:8], kernel_bits)
         rest = memoryview(maps[1])
-        self._producer = _Position(rest[:8], kernel_bits)
+        self._producer = Position(rest[:8], kernel_bits)
         self._data = rest[page:]
         self._words = self._data.cast("I")
         rest.release()

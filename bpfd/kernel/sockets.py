@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bpfd.kernel.host import read_text
 from bpfd.kernel.syscall import libc
 
 SO_DETACH_FILTER, SO_ATTACH_BPF = 27, 50
@@ -115,6 +116,26 @@ def _places(inode: int, pid: int, fd: int) -> Iterator[tuple[int, int]]:
                     yield owner, int(number)
             except OSError:
                 continue
+
+
+def everywhere() -> Iterator[tuple[int, int, str]]:
+    """(pid, fd, name of the process) of every socket that a process has open, each once."""
+    seen: set[str] = set()
+    for pid in sorted(int(each) for each in os.listdir("/proc") if each.isdigit()):
+        folder = f"/proc/{pid}/fd"
+        try:
+            numbers = sorted(map(int, os.listdir(folder)))
+            comm = read_text(f"/proc/{pid}/comm", 64).rstrip("\n")
+        except OSError:
+            continue
+        for number in numbers:
+            try:
+                text = os.readlink(f"{folder}/{number}")
+            except OSError:
+                continue
+            if text.startswith("socket:") and text not in seen:
+                seen.add(text)
+                yield pid, number, comm
 
 
 def set_program(fd: int, option: int, program: int) -> None:

@@ -28,10 +28,19 @@ KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})
 
 _WITHOUT_ENTRIES: dict[int, str] = {
     MapType.RINGBUF: "Events.Subscribe reads it",
-    MapType.USER_RINGBUF: "only programs read it",
-    MapType.PERF_EVENT_ARRAY: "Events.Subscribe reads it",
-    MapType.ARENA: "it is memory without entries",
+    MapType.USER_RINGBUF: "Maps.Submit writes into it, and only programs read it",
+    MapType.ARENA: "it is memory without entries; Maps.ReadArena reads it",
 }
+
+_UNREADABLE: dict[int, str] = {
+    MapType.PERF_EVENT_ARRAY: "Events.Subscribe reads what programs write to its events",
+    MapType.CGROUP_ARRAY: "the kernel does not tell which cgroups are in it",
+    MapType.XSKMAP: "the kernel does not tell which sockets are in it",
+}
+"""Types that are written but not read."""
+
+_COOKIES = frozenset({MapType.SOCKMAP, MapType.SOCKHASH, MapType.REUSEPORT_SOCKARRAY})
+"""Of a socket the kernel tells the cookie, where the values have 8 bytes for it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,17 @@ class OpenMap:
         """Raises NotSupported for a map that has no entries."""
         if self.shape.type in _WITHOUT_ENTRIES:
             needs = _WITHOUT_ENTRIES[self.shape.type]
+            raise NotSupported(f"entries of {self}, a {self.type_name}", needs=needs)
+
+    def check_readable(self) -> None:
+        """Raises NotSupported for a map whose values the kernel does not give back."""
+        self.check_entries()
+        kind, needs = self.shape.type, _UNREADABLE.get(self.shape.type, "")
+        if kind in _COOKIES and self.shape.value_size != 8:
+            needs = (
+                "it is made with values of 4 bytes; with 8 (__u64) it shows sockets' cookies"
+            )
+        if needs:
             raise NotSupported(f"entries of {self}, a {self.type_name}", needs=needs)
 
     def check_new_keys(self, field: str, keys: bytes) -> None:

@@ -9,12 +9,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 from bpfd import wire, work
 from bpfd.errors import InvalidArgument, LimitExceeded, NotSupported
 from bpfd.kernel import map_io, map_split
 from bpfd.kernel.host import online_cpus
-from bpfd.maps import listing
+from bpfd.maps import listing, storage
 from bpfd.maps.check import KEYLESS, OpenMap, open_map
 from bpfd.objects.objects import Objects
 from bpfd.v1 import maps_pb2
@@ -94,12 +95,15 @@ def chunk_entries(found: OpenMap, asked: int) -> int:
     if size > MAX_ENTRY_BYTES:
         raise LimitExceeded("bytes of one entry", MAX_ENTRY_BYTES, asked=size)
     most = MAX_CHUNK_BYTES // size if asked else CHUNK_BYTES // size
-    return max(1, min(asked or most, most, found.shape.max_entries))
+    # Storage maps have no number of entries.
+    return max(1, min(asked or most, most, found.shape.max_entries or most))
 
 
 def check(found: OpenMap) -> None:
     """Raises NotSupported or InvalidArgument for a map that cannot be dumped."""
-    found.check_entries()
+    found.check_readable()
+    if found.shape.type in storage.BY_FD:
+        storage.check_listed(found)
     if found.shape.type in KEYLESS:
         raise InvalidArgument(
             "map", f"{found} is a {found.type_name}; reading it takes its values out: use pop"
@@ -110,6 +114,8 @@ def check(found: OpenMap) -> None:
 
 def readers(found: OpenMap, entries: int) -> list[Callable[[], Iterator[bytes]]]:
     """Functions that read the map's parts as messages."""
+    if found.shape.type in storage.BY_FD:
+        return [lambda: _storage_messages(found, entries)]
     threads = min(len(online_cpus()), MAX_THREADS)
     parts = map_split.parts(found.fd, found.shape, entries, threads)
 
@@ -127,6 +133,17 @@ def readers(found: OpenMap, entries: int) -> list[Callable[[], Iterator[bytes]]]
     if parts:
         return [lambda part=part: messages(part.read()) for part in parts]  # type: ignore[misc]
     return [lambda: messages(map_io.read(found.fd, found.shape, entries))]
+
+
+def _storage_messages(found: OpenMap, entries: int) -> Iterator[bytes]:
+    there = storage.entries(found)
+    while some := list(islice(there, entries)):
+        yield maps_pb2.DumpChunk(
+            key_refs=[each.ref for each in some],
+            names=[each.name for each in some],
+            values=b"".join(each.value for each in some),
+            count=len(some),
+        ).SerializeToString()
 
 
 class Opened:

@@ -3,26 +3,17 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-from bpfd.errors import InvalidArgument, KernelError, NotFound
-from bpfd.kernel import cgroup, map_io
+from bpfd.errors import InvalidArgument
+from bpfd.kernel import map_io
 from bpfd.kernel.constants import BPF_EXIST, BPF_NOEXIST, ENOTSUPP, MapType
 from bpfd.kernel.map_io import Cancel
+from bpfd.maps import references, storage
 from bpfd.maps.check import KEYLESS, OpenMap, open_map
 from bpfd.objects.objects import Objects
 from bpfd.v1 import common_pb2, maps_pb2
-
-_REFERENCES: dict[int, str] = {
-    MapType.PROG_ARRAY: "program",
-    MapType.ARRAY_OF_MAPS: "map",
-    MapType.HASH_OF_MAPS: "map",
-    MapType.CGROUP_ARRAY: "cgroup",
-}
-"""Types whose values are file descriptors of the writer."""
 
 _MODES = {
     maps_pb2.UPDATE_MODE_UNSPECIFIED: 0,
@@ -48,6 +39,14 @@ def lookup(
             return _pop(found, request, cancelled)
         if request.pop:
             raise InvalidArgument("pop", f"{found} is no queue and no stack; give keys")
+        if request.values:
+            raise InvalidArgument("values", f"{found} is no bloom filter; give keys")
+        if storage.takes_refs(found, len(request.key_refs)):
+            refs = list(request.key_refs)
+            there, values = storage.lookup(found, refs, request.flags, delete=request.delete)
+            width = found.shape.value_size
+            return maps_pb2.LookupResponse(found=there, values=values, value_stride=width)
+        found.check_readable()
         count = found.key_count("keys", request.keys)
         found.check_answer(count)
         try:
@@ -72,7 +71,9 @@ def _pop(
 ) -> maps_pb2.LookupResponse:
     found.key_count("keys", request.keys)
     if found.shape.type == MapType.BLOOM_FILTER:
-        raise InvalidArgument("map", f"{found} is a bloom filter, whose values cannot be read")
+        return _contains(found, request, cancelled)
+    if request.values:
+        raise InvalidArgument("values", f"{found} is no bloom filter")
     most = request.pop or 1
     if not request.delete and most > 1:
         raise InvalidArgument(
@@ -94,6 +95,22 @@ def _pop(
     return maps_pb2.LookupResponse(found=b"\1" * count, values=values, value_stride=width)
 
 
+def _contains(
+    found: OpenMap, request: maps_pb2.LookupRequest, cancelled: Cancel
+) -> maps_pb2.LookupResponse:
+    width = found.shape.value_size
+    if not request.values or request.pop or request.delete:
+        raise InvalidArgument(
+            "values", f"{found} is a bloom filter: give values, to ask whether it has them"
+        )
+    found.check_values("values", request.values, len(request.values) // width)
+    try:
+        there = map_io.contains(found.fd, found.shape, request.values, cancelled)
+    except OSError as error:
+        raise found.error("a lookup", error.errno or 0) from None
+    return maps_pb2.LookupResponse(found=there)
+
+
 def update(
     objects: Objects, request: maps_pb2.UpdateRequest, cancelled: Cancel
 ) -> maps_pb2.UpdateResponse:
@@ -103,75 +120,49 @@ def update(
     if request.flags & (BPF_NOEXIST | BPF_EXIST):
         raise InvalidArgument("flags", "BPF_NOEXIST and BPF_EXIST are said by `mode`")
     flags = request.flags | _MODES[request.mode]
-    with ExitStack() as stack:
-        found = stack.enter_context(opened(objects, request.map))
+    with opened(objects, request.map) as found:
+        found.check_entries()
+        if storage.takes_refs(found, len(request.key_refs)):
+            found.check_values("values", request.values, len(request.key_refs))
+            refs = list(request.key_refs)
+            done = storage.update(found, refs, request.values, flags)
+            return maps_pb2.UpdateResponse(updated=done)
         size = found.shape.key_size
+        count = found.key_count("keys", request.keys)
         if size:
-            count = found.key_count("keys", request.keys)
             found.check_new_keys("keys", request.keys)
         else:
-            found.key_count("keys", request.keys)
-            count = max(1, len(request.values) // found.shape.value_size)
-        values = request.values
-        kind = _REFERENCES.get(found.shape.type)
-        if kind is None:
-            if request.refs:
-                raise InvalidArgument("refs", f"the values of {found} are bytes; give `values`")
-            found.check_values("values", values, count)
+            count = max(1, len(request.values) // max(1, found.shape.value_size))
+        if _by_reference(found, request):
+            references.check(found, list(request.refs), count)
+            done, failed = references.update(
+                objects, found, request.keys, list(request.refs), flags, cancelled
+            )
         else:
-            values = _references(objects, stack, found, kind, request, count)
-        done, failed = map_io.update(
-            found.fd, found.shape, request.keys, values, flags, cancelled
-        )
+            found.check_values("values", request.values, count)
+            done, failed = map_io.update(
+                found.fd, found.shape, request.keys, request.values, flags, cancelled
+            )
         if failed:
             key = request.keys[done * size : (done + 1) * size]
             raise found.error("an update", failed, done, key)
     return maps_pb2.UpdateResponse(updated=done)
 
 
-def _references(
-    objects: Objects,
-    stack: ExitStack,
-    found: OpenMap,
-    kind: str,
-    request: maps_pb2.UpdateRequest,
-    count: int,
-) -> bytes:
-    """File descriptors, as values, for the time of the stack."""
-    if request.values or len(request.refs) != count:
+def _by_reference(found: OpenMap, request: maps_pb2.UpdateRequest) -> bool:
+    kind = references.KINDS.get(found.shape.type)
+    if kind is None:
+        if request.refs:
+            raise InvalidArgument("refs", f"the values of {found} are bytes; give `values`")
+        return False
+    if found.shape.type in references.PARTLY and not request.refs:
+        references.check_raw(found, request.values)
+        return False
+    if request.values:
         raise InvalidArgument(
-            "refs",
-            f"the values of {found} are {kind}s: give {count} `refs` and no `values`",
+            "refs", f"the values of {found} are {kind}s: give `refs` and no `values`"
         )
-    fds = []
-    for index, ref in enumerate(request.refs):
-        if ref.WhichOneof("ref") != kind:
-            raise InvalidArgument(f"refs[{index}]", f"{found} takes a {kind}")
-        if kind == "program":
-            program, _ = stack.enter_context(objects.program_fd(ref.program))
-            fds.append(program.fd)
-        elif kind == "map":
-            fds.append(stack.enter_context(objects.map_fd(ref.map)))
-        else:
-            fds.append(_cgroup(stack, ref.cgroup))
-    return struct.pack(f"={len(fds)}I", *fds)
-
-
-def _cgroup(stack: ExitStack, ref: common_pb2.Cgroup) -> int:
-    try:
-        if ref.WhichOneof("ref") == "id":
-            path = cgroup.path_of_id(ref.id)
-        else:
-            path = cgroup.absolute(ref.path)
-        fd = cgroup.open_path(path)
-    except FileNotFoundError:
-        raise NotFound("cgroup", ref.path or f"id {ref.id}") from None
-    except cgroup.NotVersion2:
-        raise InvalidArgument("refs", f"{ref.path} is no cgroup of version 2") from None
-    except OSError as error:
-        raise KernelError("opening a cgroup", error.errno or 0) from None
-    stack.callback(os.close, fd)
-    return fd
+    return True
 
 
 def delete(
@@ -180,7 +171,7 @@ def delete(
     """Deletes entries by key, or all."""
     with opened(objects, request.map) as found:
         found.check_entries()
-        if request.all == bool(request.keys):
+        if request.all == bool(request.keys or request.key_refs):
             raise InvalidArgument("keys", "give keys, or `all`, and not both")
         if found.shape.type in map_io.ARRAYS:
             raise InvalidArgument(
@@ -188,6 +179,9 @@ def delete(
             )
         if request.all:
             return _delete_all(found, cancelled)
+        if storage.takes_refs(found, len(request.key_refs)):
+            deleted, missing = storage.delete(found, list(request.key_refs))
+            return maps_pb2.DeleteResponse(deleted=deleted, missing=missing)
         found.key_count("keys", request.keys)
         if not found.shape.key_size:
             raise InvalidArgument("map", f"{found} is a {found.type_name}; pop its values")
@@ -210,6 +204,10 @@ def _delete_all(found: OpenMap, cancelled: Cancel) -> maps_pb2.DeleteResponse:
             return maps_pb2.DeleteResponse(deleted=len(values) // shape.value_size)
         if not shape.key_size:
             raise found.error("a deletion", ENOTSUPP)
+        if shape.type in storage.BY_FD:
+            storage.check_listed(found)
+            there = [each.ref for each in storage.entries(found)]
+            return maps_pb2.DeleteResponse(deleted=storage.delete(found, there)[0])
         deleted, failed = map_io.clear(found.fd, shape, cancelled)
     except OSError as error:
         raise found.error("a deletion", error.errno or 0) from None

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bpfd.errors import InvalidArgument, LimitExceeded
+from bpfd.errors import InvalidArgument, LimitExceeded, NotFound
 from bpfd.kernel import map_io
-from bpfd.maps import listing
+from bpfd.maps import listing, storage
 from bpfd.maps.check import MAX_BYTES, MAX_ENTRIES, open_map
 from bpfd.objects.objects import Objects
 from bpfd.v1 import maps_pb2
@@ -44,12 +44,19 @@ class Watch:
             self._map = open_map(self._fd, member)
             self._keys = request.keys
             self._last: dict[bytes, bytes] = {}
-            if self._keys:
+            self._refs = list(request.key_refs)
+            self._map.check_readable()
+            if self._map.shape.type in storage.BY_FD or self._refs:
+                if not self._refs:
+                    storage.check_listed(self._map)
+                elif storage.takes_refs(self._map, len(self._refs)) and self._keys:
+                    raise InvalidArgument("keys", "give keys or key_refs, not both")
+            elif self._keys:
                 self._map.check_answer(self._map.key_count("keys", self._keys))
             elif not self._map.shape.key_size:
                 raise InvalidArgument("map", f"{self._map} is a {self._map.type_name}")
-            else:
-                self._map.check_entries()
+            self._named = bool(self._refs) or self._map.shape.type in storage.BY_FD
+            """Whether keys are serialized `KeyRef`s."""
             self.info = listing.describe(self._fd, member)
             undo.pop_all()
 
@@ -67,20 +74,38 @@ class Watch:
         step = max(1, _CHUNK_BYTES // size)
         chunks = []
         for at in range(0, max(len(changed), len(gone)), step):
-            part = changed[at : at + step]
-            chunks.append(
-                maps_pb2.WatchChunk(
-                    keys=b"".join(key for key, _ in part),
-                    values=b"".join(value for _, value in part),
-                    deleted_keys=b"".join(gone[at : at + step]),
-                )
-            )
+            part, went = changed[at : at + step], gone[at : at + step]
+            chunk = maps_pb2.WatchChunk(values=b"".join(value for _, value in part))
+            if self._named:
+                chunk.key_refs.extend(maps_pb2.KeyRef.FromString(key) for key, _ in part)
+                chunk.deleted_key_refs.extend(maps_pb2.KeyRef.FromString(key) for key in went)
+            else:
+                chunk.keys = b"".join(key for key, _ in part)
+                chunk.deleted_keys = b"".join(went)
+            chunks.append(chunk)
         return chunks
+
+    def _named_entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """A process, socket or cgroup that has gone has no value any more."""
+        if not self._refs:
+            for entry in storage.entries(self._map):
+                yield entry.ref.SerializeToString(deterministic=True), entry.value
+            return
+        for ref in self._refs:
+            try:
+                there, value = storage.lookup(self._map, [ref], 0, delete=False)
+            except NotFound:
+                continue
+            if there == b"\1":
+                yield ref.SerializeToString(deterministic=True), value
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         shape, fd = self._map.shape, self._map.fd
         size, width = shape.key_size, shape.value_size
         try:
+            if self._named:
+                yield from self._named_entries()
+                return
             if self._keys:
                 there, values = map_io.lookup(fd, shape, self._keys)
                 at = 0

@@ -12,7 +12,7 @@ from bpfd.interceptor import Context
 from bpfd.kernel.allocator import bulk
 from bpfd.kernel.load_options import Cancel, Cancelled
 from bpfd.kernel.map_io import Cancelled as MapCancelled
-from bpfd.maps import dump, entries, listing, pins
+from bpfd.maps import dump, entries, listing, memory, pins
 from bpfd.maps.watch import Watch, interval
 from bpfd.objects.objects import Objects
 from bpfd.services.roles import require_for_map, require_for_types
@@ -86,6 +86,33 @@ class MapsService(maps_pb2_grpc.MapsServicer):
             return entries.delete(objects, request, cancelled)
 
         return await self._run(delete, request)
+
+    async def Submit(
+        self, request: maps_pb2.SubmitRequest, context: Context
+    ) -> maps_pb2.SubmitResponse:
+        check = require_for_map(self._objects.registry, "writing")
+
+        def submit() -> maps_pb2.SubmitResponse:
+            check(request.map)
+            return memory.submit(self._objects, request)
+
+        return await work.run(submit)
+
+    async def ReadArena(
+        self, request: maps_pb2.ReadArenaRequest, context: Context
+    ) -> maps_pb2.ReadArenaResponse:
+        return await work.run(memory.read_arena, self._objects, request)
+
+    async def WriteArena(
+        self, request: maps_pb2.WriteArenaRequest, context: Context
+    ) -> maps_pb2.WriteArenaResponse:
+        check = require_for_map(self._objects.registry, "writing")
+
+        def write() -> maps_pb2.WriteArenaResponse:
+            check(request.map)
+            return memory.write_arena(self._objects, request)
+
+        return await work.run(write)
 
     async def _run(
         self, function: Callable[[Objects, Request, Cancel], Response], request: Request

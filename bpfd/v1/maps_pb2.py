@@ -22,58 +22,77 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from bpfd.v1 import attach_pb2 as bpfd_dot_v1_dot_attach__pb2
 from bpfd.v1 import common_pb2 as bpfd_dot_v1_dot_common__pb2
 from bpfd.v1 import objects_pb2 as bpfd_dot_v1_dot_objects__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x62pfd/v1/maps.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x15\x62pfd/v1/objects.proto\x1a\x1egoogle/protobuf/duration.proto\"B\n\x0fListMapsRequest\x12\x0e\n\x06owners\x18\x01 \x01(\x08\x12\x1f\n\x05types\x18\x02 \x03(\x0e\x32\x10.bpfd.v1.MapType\"4\n\x10ListMapsResponse\x12 \n\x04maps\x18\x01 \x03(\x0b\x32\x12.bpfd.v1.KernelMap\"=\n\rGetMapRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0e\n\x06owners\x18\x02 \x01(\x08\"s\n\x10\x43reateMapRequest\x12\x0e\n\x06object\x18\x01 \x01(\t\x12#\n\x08lifetime\x18\x02 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12\x1d\n\x03map\x18\x03 \x01(\x0b\x32\x10.bpfd.v1.MapSpec\x12\x0b\n\x03\x62tf\x18\x04 \x01(\x0c\"g\n\rLookupRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04keys\x18\x02 \x01(\x0c\x12\r\n\x05\x66lags\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65lete\x18\x04 \x01(\x08\x12\x0b\n\x03pop\x18\x05 \x01(\r\"E\n\x0eLookupResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x14\n\x0cvalue_stride\x18\x03 \x01(\r\"\x9e\x01\n\rUpdateRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04keys\x18\x02 \x01(\x0c\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x12\x1f\n\x04refs\x18\x04 \x03(\x0b\x32\x11.bpfd.v1.ValueRef\x12!\n\x04mode\x18\x05 \x01(\x0e\x32\x13.bpfd.v1.UpdateMode\x12\r\n\x05\x66lags\x18\x06 \x01(\x04\"|\n\x08ValueRef\x12&\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRefH\x00\x12\x1e\n\x03map\x18\x02 \x01(\x0b\x32\x0f.bpfd.v1.MapRefH\x00\x12!\n\x06\x63group\x18\x03 \x01(\x0b\x32\x0f.bpfd.v1.CgroupH\x00\x42\x05\n\x03ref\"!\n\x0eUpdateResponse\x12\x0f\n\x07updated\x18\x01 \x01(\x04\"H\n\rDeleteRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04keys\x18\x02 \x01(\x0c\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"2\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x04\x12\x0f\n\x07missing\x18\x02 \x01(\x04\"B\n\x0b\x44umpRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x15\n\rchunk_entries\x18\x02 \x01(\r\"j\n\tDumpChunk\x12\x0c\n\x04keys\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x1f\n\x03map\x18\x04 \x01(\x0b\x32\x12.bpfd.v1.KernelMap\x12\x0f\n\x07repeats\x18\x05 \x01(\x08\"g\n\x0cWatchRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04keys\x18\x03 \x01(\x0c\"a\n\nWatchChunk\x12\x0c\n\x04keys\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x14\n\x0c\x64\x65leted_keys\x18\x03 \x01(\x0c\x12\x1f\n\x03map\x18\x04 \x01(\x0b\x32\x12.bpfd.v1.KernelMap\";\n\rPinMapRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04path\x18\x02 \x01(\t\"\x10\n\x0ePinMapResponse\"\x1f\n\x0fUnpinMapRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x12\n\x10UnpinMapResponse*Z\n\nUpdateMode\x12\x1b\n\x17UPDATE_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12UPDATE_MODE_CREATE\x10\x01\x12\x17\n\x13UPDATE_MODE_REPLACE\x10\x02\x32\xbe\x04\n\x04Maps\x12;\n\x04List\x12\x18.bpfd.v1.ListMapsRequest\x1a\x19.bpfd.v1.ListMapsResponse\x12\x31\n\x03Get\x12\x16.bpfd.v1.GetMapRequest\x1a\x12.bpfd.v1.KernelMap\x12\x34\n\x06\x43reate\x12\x19.bpfd.v1.CreateMapRequest\x1a\x0f.bpfd.v1.Object\x12\x39\n\x06Lookup\x12\x16.bpfd.v1.LookupRequest\x1a\x17.bpfd.v1.LookupResponse\x12\x39\n\x06Update\x12\x16.bpfd.v1.UpdateRequest\x1a\x17.bpfd.v1.UpdateResponse\x12\x39\n\x06\x44\x65lete\x12\x16.bpfd.v1.DeleteRequest\x1a\x17.bpfd.v1.DeleteResponse\x12\x32\n\x04\x44ump\x12\x14.bpfd.v1.DumpRequest\x1a\x12.bpfd.v1.DumpChunk0\x01\x12\x35\n\x05Watch\x12\x15.bpfd.v1.WatchRequest\x1a\x13.bpfd.v1.WatchChunk0\x01\x12\x36\n\x03Pin\x12\x16.bpfd.v1.PinMapRequest\x1a\x17.bpfd.v1.PinMapResponse\x12<\n\x05Unpin\x12\x18.bpfd.v1.UnpinMapRequest\x1a\x19.bpfd.v1.UnpinMapResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x62pfd/v1/maps.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/attach.proto\x1a\x14\x62pfd/v1/common.proto\x1a\x15\x62pfd/v1/objects.proto\x1a\x1egoogle/protobuf/duration.proto\"B\n\x0fListMapsRequest\x12\x0e\n\x06owners\x18\x01 \x01(\x08\x12\x1f\n\x05types\x18\x02 \x03(\x0e\x32\x10.bpfd.v1.MapType\"4\n\x10ListMapsResponse\x12 \n\x04maps\x18\x01 \x03(\x0b\x32\x12.bpfd.v1.KernelMap\"=\n\rGetMapRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0e\n\x06owners\x18\x02 \x01(\x08\"s\n\x10\x43reateMapRequest\x12\x0e\n\x06object\x18\x01 \x01(\t\x12#\n\x08lifetime\x18\x02 \x01(\x0b\x32\x11.bpfd.v1.Lifetime\x12\x1d\n\x03map\x18\x03 \x01(\x0b\x32\x10.bpfd.v1.MapSpec\x12\x0b\n\x03\x62tf\x18\x04 \x01(\x0c\"\x9a\x01\n\rLookupRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04keys\x18\x02 \x01(\x0c\x12\r\n\x05\x66lags\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65lete\x18\x04 \x01(\x08\x12\x0b\n\x03pop\x18\x05 \x01(\r\x12!\n\x08key_refs\x18\x06 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\x12\x0e\n\x06values\x18\x07 \x01(\x0c\"}\n\x06KeyRef\x12\r\n\x03pid\x18\x01 \x01(\rH\x00\x12*\n\x06socket\x18\x02 \x01(\x0b\x32\x18.bpfd.v1.SocketOfProcessH\x00\x12!\n\x06\x63group\x18\x03 \x01(\x0b\x32\x0f.bpfd.v1.CgroupH\x00\x12\x0e\n\x04path\x18\x04 \x01(\tH\x00\x42\x05\n\x03ref\"E\n\x0eLookupResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x14\n\x0cvalue_stride\x18\x03 \x01(\r\"\xc1\x01\n\rUpdateRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04keys\x18\x02 \x01(\x0c\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x12\x1f\n\x04refs\x18\x04 \x03(\x0b\x32\x11.bpfd.v1.ValueRef\x12!\n\x04mode\x18\x05 \x01(\x0e\x32\x13.bpfd.v1.UpdateMode\x12\r\n\x05\x66lags\x18\x06 \x01(\x04\x12!\n\x08key_refs\x18\x07 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\"\x9c\x02\n\x08ValueRef\x12&\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRefH\x00\x12\x1e\n\x03map\x18\x02 \x01(\x0b\x32\x0f.bpfd.v1.MapRefH\x00\x12!\n\x06\x63group\x18\x03 \x01(\x0b\x32\x0f.bpfd.v1.CgroupH\x00\x12*\n\x06socket\x18\x04 \x01(\x0b\x32\x18.bpfd.v1.SocketOfProcessH\x00\x12&\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x14.bpfd.v1.DeviceValueH\x00\x12 \n\x03\x63pu\x18\x06 \x01(\x0b\x32\x11.bpfd.v1.CpuValueH\x00\x12(\n\nperf_event\x18\x07 \x01(\x0b\x32\x12.bpfd.v1.PerfEventH\x00\x42\x05\n\x03ref\"Z\n\x0b\x44\x65viceValue\x12%\n\tinterface\x18\x01 \x01(\x0b\x32\x12.bpfd.v1.Interface\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\"D\n\x08\x43puValue\x12\x12\n\nqueue_size\x18\x01 \x01(\r\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\"!\n\x0eUpdateResponse\x12\x0f\n\x07updated\x18\x01 \x01(\x04\"k\n\rDeleteRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04keys\x18\x02 \x01(\x0c\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12!\n\x08key_refs\x18\x04 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\"2\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x04\x12\x0f\n\x07missing\x18\x02 \x01(\x04\"B\n\x0b\x44umpRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x15\n\rchunk_entries\x18\x02 \x01(\r\"\x9c\x01\n\tDumpChunk\x12\x0c\n\x04keys\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x1f\n\x03map\x18\x04 \x01(\x0b\x32\x12.bpfd.v1.KernelMap\x12\x0f\n\x07repeats\x18\x05 \x01(\x08\x12!\n\x08key_refs\x18\x06 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\x12\r\n\x05names\x18\x07 \x03(\t\"\x8a\x01\n\x0cWatchRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04keys\x18\x03 \x01(\x0c\x12!\n\x08key_refs\x18\x04 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\"\xaf\x01\n\nWatchChunk\x12\x0c\n\x04keys\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x14\n\x0c\x64\x65leted_keys\x18\x03 \x01(\x0c\x12\x1f\n\x03map\x18\x04 \x01(\x0b\x32\x12.bpfd.v1.KernelMap\x12!\n\x08key_refs\x18\x05 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\x12)\n\x10\x64\x65leted_key_refs\x18\x06 \x03(\x0b\x32\x0f.bpfd.v1.KeyRef\">\n\rSubmitRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0f\n\x07records\x18\x02 \x01(\x0c\"7\n\x0eSubmitResponse\x12\x11\n\tsubmitted\x18\x01 \x01(\x04\x12\x12\n\nbytes_free\x18\x02 \x01(\x04\"N\n\x10ReadArenaRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\r\"!\n\x11ReadArenaResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"O\n\x11WriteArenaRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x14\n\x12WriteArenaResponse\";\n\rPinMapRequest\x12\x1c\n\x03map\x18\x01 \x01(\x0b\x32\x0f.bpfd.v1.MapRef\x12\x0c\n\x04path\x18\x02 \x01(\t\"\x10\n\x0ePinMapResponse\"\x1f\n\x0fUnpinMapRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x12\n\x10UnpinMapResponse*Z\n\nUpdateMode\x12\x1b\n\x17UPDATE_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12UPDATE_MODE_CREATE\x10\x01\x12\x17\n\x13UPDATE_MODE_REPLACE\x10\x02\x32\x84\x06\n\x04Maps\x12;\n\x04List\x12\x18.bpfd.v1.ListMapsRequest\x1a\x19.bpfd.v1.ListMapsResponse\x12\x31\n\x03Get\x12\x16.bpfd.v1.GetMapRequest\x1a\x12.bpfd.v1.KernelMap\x12\x34\n\x06\x43reate\x12\x19.bpfd.v1.CreateMapRequest\x1a\x0f.bpfd.v1.Object\x12\x39\n\x06Lookup\x12\x16.bpfd.v1.LookupRequest\x1a\x17.bpfd.v1.LookupResponse\x12\x39\n\x06Update\x12\x16.bpfd.v1.UpdateRequest\x1a\x17.bpfd.v1.UpdateResponse\x12\x39\n\x06\x44\x65lete\x12\x16.bpfd.v1.DeleteRequest\x1a\x17.bpfd.v1.DeleteResponse\x12\x32\n\x04\x44ump\x12\x14.bpfd.v1.DumpRequest\x1a\x12.bpfd.v1.DumpChunk0\x01\x12\x35\n\x05Watch\x12\x15.bpfd.v1.WatchRequest\x1a\x13.bpfd.v1.WatchChunk0\x01\x12\x39\n\x06Submit\x12\x16.bpfd.v1.SubmitRequest\x1a\x17.bpfd.v1.SubmitResponse\x12\x42\n\tReadArena\x12\x19.bpfd.v1.ReadArenaRequest\x1a\x1a.bpfd.v1.ReadArenaResponse\x12\x45\n\nWriteArena\x12\x1a.bpfd.v1.WriteArenaRequest\x1a\x1b.bpfd.v1.WriteArenaResponse\x12\x36\n\x03Pin\x12\x16.bpfd.v1.PinMapRequest\x1a\x17.bpfd.v1.PinMapResponse\x12<\n\x05Unpin\x12\x18.bpfd.v1.UnpinMapRequest\x1a\x19.bpfd.v1.UnpinMapResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bpfd.v1.maps_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPDATEMODE']._serialized_start=1546
-  _globals['_UPDATEMODE']._serialized_end=1636
-  _globals['_LISTMAPSREQUEST']._serialized_start=108
-  _globals['_LISTMAPSREQUEST']._serialized_end=174
-  _globals['_LISTMAPSRESPONSE']._serialized_start=176
-  _globals['_LISTMAPSRESPONSE']._serialized_end=228
-  _globals['_GETMAPREQUEST']._serialized_start=230
-  _globals['_GETMAPREQUEST']._serialized_end=291
-  _globals['_CREATEMAPREQUEST']._serialized_start=293
-  _globals['_CREATEMAPREQUEST']._serialized_end=408
-  _globals['_LOOKUPREQUEST']._serialized_start=410
-  _globals['_LOOKUPREQUEST']._serialized_end=513
-  _globals['_LOOKUPRESPONSE']._serialized_start=515
-  _globals['_LOOKUPRESPONSE']._serialized_end=584
-  _globals['_UPDATEREQUEST']._serialized_start=587
-  _globals['_UPDATEREQUEST']._serialized_end=745
-  _globals['_VALUEREF']._serialized_start=747
-  _globals['_VALUEREF']._serialized_end=871
-  _globals['_UPDATERESPONSE']._serialized_start=873
-  _globals['_UPDATERESPONSE']._serialized_end=906
-  _globals['_DELETEREQUEST']._serialized_start=908
-  _globals['_DELETEREQUEST']._serialized_end=980
-  _globals['_DELETERESPONSE']._serialized_start=982
-  _globals['_DELETERESPONSE']._serialized_end=1032
-  _globals['_DUMPREQUEST']._serialized_start=1034
-  _globals['_DUMPREQUEST']._serialized_end=1100
-  _globals['_DUMPCHUNK']._serialized_start=1102
-  _globals['_DUMPCHUNK']._serialized_end=1208
-  _globals['_WATCHREQUEST']._serialized_start=1210
-  _globals['_WATCHREQUEST']._serialized_end=1313
-  _globals['_WATCHCHUNK']._serialized_start=1315
-  _globals['_WATCHCHUNK']._serialized_end=1412
-  _globals['_PINMAPREQUEST']._serialized_start=1414
-  _globals['_PINMAPREQUEST']._serialized_end=1473
-  _globals['_PINMAPRESPONSE']._serialized_start=1475
-  _globals['_PINMAPRESPONSE']._serialized_end=1491
-  _globals['_UNPINMAPREQUEST']._serialized_start=1493
-  _globals['_UNPINMAPREQUEST']._serialized_end=1524
-  _globals['_UNPINMAPRESPONSE']._serialized_start=1526
-  _globals['_UNPINMAPRESPONSE']._serialized_end=1544
-  _globals['_MAPS']._serialized_start=1639
-  _globals['_MAPS']._serialized_end=2213
+  _globals['_UPDATEMODE']._serialized_start=2645
+  _globals['_UPDATEMODE']._serialized_end=2735
+  _globals['_LISTMAPSREQUEST']._serialized_start=130
+  _globals['_LISTMAPSREQUEST']._serialized_end=196
+  _globals['_LISTMAPSRESPONSE']._serialized_start=198
+  _globals['_LISTMAPSRESPONSE']._serialized_end=250
+  _globals['_GETMAPREQUEST']._serialized_start=252
+  _globals['_GETMAPREQUEST']._serialized_end=313
+  _globals['_CREATEMAPREQUEST']._serialized_start=315
+  _globals['_CREATEMAPREQUEST']._serialized_end=430
+  _globals['_LOOKUPREQUEST']._serialized_start=433
+  _globals['_LOOKUPREQUEST']._serialized_end=587
+  _globals['_KEYREF']._serialized_start=589
+  _globals['_KEYREF']._serialized_end=714
+  _globals['_LOOKUPRESPONSE']._serialized_start=716
+  _globals['_LOOKUPRESPONSE']._serialized_end=785
+  _globals['_UPDATEREQUEST']._serialized_start=788
+  _globals['_UPDATEREQUEST']._serialized_end=981
+  _globals['_VALUEREF']._serialized_start=984
+  _globals['_VALUEREF']._serialized_end=1268
+  _globals['_DEVICEVALUE']._serialized_start=1270
+  _globals['_DEVICEVALUE']._serialized_end=1360
+  _globals['_CPUVALUE']._serialized_start=1362
+  _globals['_CPUVALUE']._serialized_end=1430
+  _globals['_UPDATERESPONSE']._serialized_start=1432
+  _globals['_UPDATERESPONSE']._serialized_end=1465
+  _globals['_DELETEREQUEST']._serialized_start=1467
+  _globals['_DELETEREQUEST']._serialized_end=1574
+  _globals['_DELETERESPONSE']._serialized_start=1576
+  _globals['_DELETERESPONSE']._serialized_end=1626
+  _globals['_DUMPREQUEST']._serialized_start=1628
+  _globals['_DUMPREQUEST']._serialized_end=1694
+  _globals['_DUMPCHUNK']._serialized_start=1697
+  _globals['_DUMPCHUNK']._serialized_end=1853
+  _globals['_WATCHREQUEST']._serialized_start=1856
+  _globals['_WATCHREQUEST']._serialized_end=1994
+  _globals['_WATCHCHUNK']._serialized_start=1997
+  _globals['_WATCHCHUNK']._serialized_end=2172
+  _globals['_SUBMITREQUEST']._serialized_start=2174
+  _globals['_SUBMITREQUEST']._serialized_end=2236
+  _globals['_SUBMITRESPONSE']._serialized_start=2238
+  _globals['_SUBMITRESPONSE']._serialized_end=2293
+  _globals['_READARENAREQUEST']._serialized_start=2295
+  _globals['_READARENAREQUEST']._serialized_end=2373
+  _globals['_READARENARESPONSE']._serialized_start=2375
+  _globals['_READARENARESPONSE']._serialized_end=2408
+  _globals['_WRITEARENAREQUEST']._serialized_start=2410
+  _globals['_WRITEARENAREQUEST']._serialized_end=2489
+  _globals['_WRITEARENARESPONSE']._serialized_start=2491
+  _globals['_WRITEARENARESPONSE']._serialized_end=2511
+  _globals['_PINMAPREQUEST']._serialized_start=2513
+  _globals['_PINMAPREQUEST']._serialized_end=2572
+  _globals['_PINMAPRESPONSE']._serialized_start=2574
+  _globals['_PINMAPRESPONSE']._serialized_end=2590
+  _globals['_UNPINMAPREQUEST']._serialized_start=2592
+  _globals['_UNPINMAPREQUEST']._serialized_end=2623
+  _globals['_UNPINMAPRESPONSE']._serialized_start=2625
+  _globals['_UNPINMAPRESPONSE']._serialized_end=2643
+  _globals['_MAPS']._serialized_start=2738
+  _globals['_MAPS']._serialized_end=3510
 # @@protoc_insertion_point(module_scope)

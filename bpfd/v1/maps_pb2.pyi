@@ -7,6 +7,7 @@ Keys and values are raw: `key_size` bytes each key, back to back. A value is
 KernelMap), CPU 0 first.
 """
 
+from bpfd.v1 import attach_pb2 as _attach_pb2
 from bpfd.v1 import common_pb2 as _common_pb2
 from bpfd.v1 import objects_pb2 as _objects_pb2
 from collections import abc as _abc
@@ -158,6 +159,8 @@ class LookupRequest(_message.Message):
     FLAGS_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
     POP_FIELD_NUMBER: _builtins.int
+    KEY_REFS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
     keys: _builtins.bytes
     flags: _builtins.int
     """BPF_F_LOCK and friends."""
@@ -166,8 +169,16 @@ class LookupRequest(_message.Message):
     stacks: leave `keys` empty and say how many in `pop`.
     """
     pop: _builtins.int
+    values: _builtins.bytes
+    """In place of `keys`, for bloom filters: values of value_size bytes each, back to back.
+    `found` is 1 for each that may be in the filter and 0 for each that surely is not.
+    """
     @_builtins.property
     def map(self) -> _common_pb2.MapRef: ...
+    @_builtins.property
+    def key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]:
+        """In place of `keys`, for storage maps."""
+
     def __init__(
         self,
         *,
@@ -176,14 +187,60 @@ class LookupRequest(_message.Message):
         flags: _builtins.int = ...,
         delete: _builtins.bool = ...,
         pop: _builtins.int = ...,
+        key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
+        values: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "flags", b"flags", "keys", b"keys", "map", b"map", "pop", b"pop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "flags", b"flags", "key_refs", b"key_refs", "keys", b"keys", "map", b"map", "pop", b"pop", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
+
+@_typing.final
+class KeyRef(_message.Message):
+    """A key of a storage map: what the kernel takes by a file descriptor, which the daemon
+    opens for the time of the call.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    SOCKET_FIELD_NUMBER: _builtins.int
+    CGROUP_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    """task_storage: a process in the daemon's pid namespace; a thread where the kernel
+    knows descriptors of threads (6.9).
+    """
+    path: _builtins.str
+    """inode_storage: absolute path of a file, symbolic links followed."""
+    @_builtins.property
+    def socket(self) -> _attach_pb2.SocketOfProcess:
+        """sk_storage"""
+
+    @_builtins.property
+    def cgroup(self) -> _common_pb2.Cgroup:
+        """cgrp_storage; cgroup_storage and percpu_cgroup_storage with keys of 8 bytes"""
+
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        socket: _attach_pb2.SocketOfProcess | None = ...,
+        cgroup: _common_pb2.Cgroup | None = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cgroup", b"cgroup", "path", b"path", "pid", b"pid", "ref", b"ref", "socket", b"socket"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup", b"cgroup", "path", b"path", "pid", b"pid", "ref", b"ref", "socket", b"socket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_ref: _TypeAlias = _typing.Literal["pid", "socket", "cgroup", "path"]  # noqa: Y015
+    _WhichOneofArgType_ref: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_ref) -> _WhichOneofReturnType_ref | None: ...
+
+Global___KeyRef: _TypeAlias = KeyRef  # noqa: Y015
 
 @_typing.final
 class LookupResponse(_message.Message):
@@ -222,6 +279,7 @@ class UpdateRequest(_message.Message):
     REFS_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    KEY_REFS_FIELD_NUMBER: _builtins.int
     keys: _builtins.bytes
     values: _builtins.bytes
     """As many values as keys. In a per-CPU map: percpu_count * percpu_stride bytes each."""
@@ -232,7 +290,13 @@ class UpdateRequest(_message.Message):
     def map(self) -> _common_pb2.MapRef: ...
     @_builtins.property
     def refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueRef]:
-        """In place of `values`, for maps whose values are programs or maps."""
+        """In place of `values`, for maps whose values are things of the kernel. Those of devmaps
+        and cpumaps may be `values` where no program is in them.
+        """
+
+    @_builtins.property
+    def key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]:
+        """In place of `keys`, for storage maps."""
 
     def __init__(
         self,
@@ -243,10 +307,11 @@ class UpdateRequest(_message.Message):
         refs: _abc.Iterable[Global___ValueRef] | None = ...,
         mode: Global___UpdateMode.ValueType = ...,
         flags: _builtins.int = ...,
+        key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "keys", b"keys", "map", b"map", "mode", b"mode", "refs", b"refs", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "key_refs", b"key_refs", "keys", b"keys", "map", b"map", "mode", b"mode", "refs", b"refs", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,28 +324,116 @@ class ValueRef(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
     CGROUP_FIELD_NUMBER: _builtins.int
+    SOCKET_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    CPU_FIELD_NUMBER: _builtins.int
+    PERF_EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def program(self) -> _common_pb2.ProgramRef: ...
+    def program(self) -> _common_pb2.ProgramRef:
+        """prog_array"""
+
     @_builtins.property
-    def map(self) -> _common_pb2.MapRef: ...
+    def map(self) -> _common_pb2.MapRef:
+        """array_of_maps, hash_of_maps"""
+
     @_builtins.property
-    def cgroup(self) -> _common_pb2.Cgroup: ...
+    def cgroup(self) -> _common_pb2.Cgroup:
+        """cgroup_array"""
+
+    @_builtins.property
+    def socket(self) -> _attach_pb2.SocketOfProcess:
+        """sockmap, sockhash, reuseport_sockarray, xskmap"""
+
+    @_builtins.property
+    def device(self) -> Global___DeviceValue:
+        """devmap, devmap_hash"""
+
+    @_builtins.property
+    def cpu(self) -> Global___CpuValue:
+        """cpumap"""
+
+    @_builtins.property
+    def perf_event(self) -> _attach_pb2.PerfEvent:
+        """perf_event_array: a counter, of the CPU of its index where the event names none. It
+        is there as long as the daemon holds the map.
+        """
+
     def __init__(
         self,
         *,
         program: _common_pb2.ProgramRef | None = ...,
         map: _common_pb2.MapRef | None = ...,
         cgroup: _common_pb2.Cgroup | None = ...,
+        socket: _attach_pb2.SocketOfProcess | None = ...,
+        device: Global___DeviceValue | None = ...,
+        cpu: Global___CpuValue | None = ...,
+        perf_event: _attach_pb2.PerfEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cgroup", b"cgroup", "map", b"map", "program", b"program", "ref", b"ref"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cgroup", b"cgroup", "cpu", b"cpu", "device", b"device", "map", b"map", "perf_event", b"perf_event", "program", b"program", "ref", b"ref", "socket", b"socket"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup", b"cgroup", "map", b"map", "program", b"program", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup", b"cgroup", "cpu", b"cpu", "device", b"device", "map", b"map", "perf_event", b"perf_event", "program", b"program", "ref", b"ref", "socket", b"socket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_ref: _TypeAlias = _typing.Literal["program", "map", "cgroup"]  # noqa: Y015
+    _WhichOneofReturnType_ref: _TypeAlias = _typing.Literal["program", "map", "cgroup", "socket", "device", "cpu", "perf_event"]  # noqa: Y015
     _WhichOneofArgType_ref: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_ref) -> _WhichOneofReturnType_ref | None: ...
 
 Global___ValueRef: _TypeAlias = ValueRef  # noqa: Y015
+
+@_typing.final
+class DeviceValue(_message.Message):
+    """struct bpf_devmap_val"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def interface(self) -> _common_pb2.Interface: ...
+    @_builtins.property
+    def program(self) -> _common_pb2.ProgramRef:
+        """Runs on each frame on its way out; unset: none."""
+
+    def __init__(
+        self,
+        *,
+        interface: _common_pb2.Interface | None = ...,
+        program: _common_pb2.ProgramRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface", "program", b"program"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface", "program", b"program"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceValue: _TypeAlias = DeviceValue  # noqa: Y015
+
+@_typing.final
+class CpuValue(_message.Message):
+    """struct bpf_cpumap_val"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_SIZE_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    queue_size: _builtins.int
+    """Frames that may wait for the CPU."""
+    @_builtins.property
+    def program(self) -> _common_pb2.ProgramRef:
+        """Runs on each frame on that CPU; unset: none."""
+
+    def __init__(
+        self,
+        *,
+        queue_size: _builtins.int = ...,
+        program: _common_pb2.ProgramRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["program", b"program", "queue_size", b"queue_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CpuValue: _TypeAlias = CpuValue  # noqa: Y015
 
 @_typing.final
 class UpdateResponse(_message.Message):
@@ -309,21 +462,27 @@ class DeleteRequest(_message.Message):
     MAP_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    KEY_REFS_FIELD_NUMBER: _builtins.int
     keys: _builtins.bytes
     all: _builtins.bool
     """Every entry, in place of `keys`."""
     @_builtins.property
     def map(self) -> _common_pb2.MapRef: ...
+    @_builtins.property
+    def key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]:
+        """In place of `keys`, for storage maps."""
+
     def __init__(
         self,
         *,
         map: _common_pb2.MapRef | None = ...,
         keys: _builtins.bytes = ...,
         all: _builtins.bool = ...,
+        key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "keys", b"keys", "map", b"map"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "key_refs", b"key_refs", "keys", b"keys", "map", b"map"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -385,6 +544,8 @@ class DumpChunk(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
     REPEATS_FIELD_NUMBER: _builtins.int
+    KEY_REFS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     keys: _builtins.bytes
     values: _builtins.bytes
     count: _builtins.int
@@ -396,6 +557,16 @@ class DumpChunk(_message.Message):
     def map(self) -> _common_pb2.KernelMap:
         """Set in the first message."""
 
+    @_builtins.property
+    def key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]:
+        """Of storage maps, in place of `keys`: threads, sockets of processes and cgroups that
+        have a value, found by asking for each of the machine.
+        """
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Beside `key_refs`: the command name of the process; empty: it has none."""
+
     def __init__(
         self,
         *,
@@ -404,10 +575,12 @@ class DumpChunk(_message.Message):
         count: _builtins.int = ...,
         map: _common_pb2.KernelMap | None = ...,
         repeats: _builtins.bool = ...,
+        key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "keys", b"keys", "map", b"map", "repeats", b"repeats", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "key_refs", b"key_refs", "keys", b"keys", "map", b"map", "names", b"names", "repeats", b"repeats", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,6 +593,7 @@ class WatchRequest(_message.Message):
     MAP_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    KEY_REFS_FIELD_NUMBER: _builtins.int
     keys: _builtins.bytes
     """Only these keys; empty: all."""
     @_builtins.property
@@ -428,16 +602,21 @@ class WatchRequest(_message.Message):
     def interval(self) -> _duration_pb2.Duration:
         """Time between two looks; at least 10 ms; unset: 1 s."""
 
+    @_builtins.property
+    def key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]:
+        """In place of `keys`, for storage maps; empty: all, as in a dump."""
+
     def __init__(
         self,
         *,
         map: _common_pb2.MapRef | None = ...,
         interval: _duration_pb2.Duration | None = ...,
         keys: _builtins.bytes = ...,
+        key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "keys", b"keys", "map", b"map"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "key_refs", b"key_refs", "keys", b"keys", "map", b"map"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +630,8 @@ class WatchChunk(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     DELETED_KEYS_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
+    KEY_REFS_FIELD_NUMBER: _builtins.int
+    DELETED_KEY_REFS_FIELD_NUMBER: _builtins.int
     keys: _builtins.bytes
     """Entries that are new or have another value."""
     values: _builtins.bytes
@@ -459,6 +640,12 @@ class WatchChunk(_message.Message):
     def map(self) -> _common_pb2.KernelMap:
         """Set in the first message."""
 
+    @_builtins.property
+    def key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]:
+        """Of storage maps, in place of `keys` and `deleted_keys`."""
+
+    @_builtins.property
+    def deleted_key_refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRef]: ...
     def __init__(
         self,
         *,
@@ -466,14 +653,160 @@ class WatchChunk(_message.Message):
         values: _builtins.bytes = ...,
         deleted_keys: _builtins.bytes = ...,
         map: _common_pb2.KernelMap | None = ...,
+        key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
+        deleted_key_refs: _abc.Iterable[Global___KeyRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_keys", b"deleted_keys", "keys", b"keys", "map", b"map", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_key_refs", b"deleted_key_refs", "deleted_keys", b"deleted_keys", "key_refs", b"key_refs", "keys", b"keys", "map", b"map", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchChunk: _TypeAlias = WatchChunk  # noqa: Y015
+
+@_typing.final
+class SubmitRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAP_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    records: _builtins.bytes
+    """As in EventBatch.data: for each record an 8-byte header (u32 length, u32 zero; target
+    byte order), `length` bytes of data, padding to 8 bytes. At most 32 MiB.
+    """
+    @_builtins.property
+    def map(self) -> _common_pb2.MapRef:
+        """MAP_TYPE_USER_RINGBUF"""
+
+    def __init__(
+        self,
+        *,
+        map: _common_pb2.MapRef | None = ...,
+        records: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
+
+@_typing.final
+class SubmitResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBMITTED_FIELD_NUMBER: _builtins.int
+    BYTES_FREE_FIELD_NUMBER: _builtins.int
+    submitted: _builtins.int
+    """Records written, from the first one on. Fewer than asked for: the ring is full until
+    a program drains it; send the rest again later.
+    """
+    bytes_free: _builtins.int
+    """Bytes that the ring had free then, record headers included."""
+    def __init__(
+        self,
+        *,
+        submitted: _builtins.int = ...,
+        bytes_free: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_free", b"bytes_free", "submitted", b"submitted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+
+@_typing.final
+class ReadArenaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAP_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Bytes from the arena's start."""
+    size: _builtins.int
+    """At most 32 MiB."""
+    @_builtins.property
+    def map(self) -> _common_pb2.MapRef: ...
+    def __init__(
+        self,
+        *,
+        map: _common_pb2.MapRef | None = ...,
+        offset: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "offset", b"offset", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArenaRequest: _TypeAlias = ReadArenaRequest  # noqa: Y015
+
+@_typing.final
+class ReadArenaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArenaResponse: _TypeAlias = ReadArenaResponse  # noqa: Y015
+
+@_typing.final
+class WriteArenaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAP_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Bytes from the arena's start."""
+    data: _builtins.bytes
+    """At most 32 MiB."""
+    @_builtins.property
+    def map(self) -> _common_pb2.MapRef: ...
+    def __init__(
+        self,
+        *,
+        map: _common_pb2.MapRef | None = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "map", b"map", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteArenaRequest: _TypeAlias = WriteArenaRequest  # noqa: Y015
+
+@_typing.final
+class WriteArenaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteArenaResponse: _TypeAlias = WriteArenaResponse  # noqa: Y015
 
 @_typing.final
 class PinMapRequest(_message.Message):

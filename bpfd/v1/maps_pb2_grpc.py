@@ -78,6 +78,21 @@ class MapsStub:
                 request_serializer=bpfd_dot_v1_dot_maps__pb2.WatchRequest.SerializeToString,
                 response_deserializer=bpfd_dot_v1_dot_maps__pb2.WatchChunk.FromString,
                 _registered_method=True)
+        self.Submit = channel.unary_unary(
+                '/bpfd.v1.Maps/Submit',
+                request_serializer=bpfd_dot_v1_dot_maps__pb2.SubmitRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_maps__pb2.SubmitResponse.FromString,
+                _registered_method=True)
+        self.ReadArena = channel.unary_unary(
+                '/bpfd.v1.Maps/ReadArena',
+                request_serializer=bpfd_dot_v1_dot_maps__pb2.ReadArenaRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_maps__pb2.ReadArenaResponse.FromString,
+                _registered_method=True)
+        self.WriteArena = channel.unary_unary(
+                '/bpfd.v1.Maps/WriteArena',
+                request_serializer=bpfd_dot_v1_dot_maps__pb2.WriteArenaRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_maps__pb2.WriteArenaResponse.FromString,
+                _registered_method=True)
         self.Pin = channel.unary_unary(
                 '/bpfd.v1.Maps/Pin',
                 request_serializer=bpfd_dot_v1_dot_maps__pb2.PinMapRequest.SerializeToString,
@@ -146,6 +161,26 @@ class MapsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Submit(self, request, context):
+        """Records for the programs that drain a user ring buffer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadArena(self, request, context):
+        """Memory of an arena. What nobody has allocated yet is allocated by looking at it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteArena(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Pin(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -200,6 +235,21 @@ def add_MapsServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=bpfd_dot_v1_dot_maps__pb2.WatchRequest.FromString,
                     response_serializer=bpfd_dot_v1_dot_maps__pb2.WatchChunk.SerializeToString,
+            ),
+            'Submit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Submit,
+                    request_deserializer=bpfd_dot_v1_dot_maps__pb2.SubmitRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_maps__pb2.SubmitResponse.SerializeToString,
+            ),
+            'ReadArena': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadArena,
+                    request_deserializer=bpfd_dot_v1_dot_maps__pb2.ReadArenaRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_maps__pb2.ReadArenaResponse.SerializeToString,
+            ),
+            'WriteArena': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteArena,
+                    request_deserializer=bpfd_dot_v1_dot_maps__pb2.WriteArenaRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_maps__pb2.WriteArenaResponse.SerializeToString,
             ),
             'Pin': grpc.unary_unary_rpc_method_handler(
                     servicer.Pin,
@@ -430,6 +480,87 @@ class Maps:
             '/bpfd.v1.Maps/Watch',
             bpfd_dot_v1_dot_maps__pb2.WatchRequest.SerializeToString,
             bpfd_dot_v1_dot_maps__pb2.WatchChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Submit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bpfd.v1.Maps/Submit',
+            bpfd_dot_v1_dot_maps__pb2.SubmitRequest.SerializeToString,
+            bpfd_dot_v1_dot_maps__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArena(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bpfd.v1.Maps/ReadArena',
+            bpfd_dot_v1_dot_maps__pb2.ReadArenaRequest.SerializeToString,
+            bpfd_dot_v1_dot_maps__pb2.ReadArenaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteArena(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bpfd.v1.Maps/WriteArena',
+            bpfd_dot_v1_dot_maps__pb2.WriteArenaRequest.SerializeToString,
+            bpfd_dot_v1_dot_maps__pb2.WriteArenaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,11 @@ class MapsStub:
     """
     Watch: _grpc.UnaryStreamMultiCallable[_maps_pb2.WatchRequest, _maps_pb2.WatchChunk]
     """What changed since the message before."""
+    Submit: _grpc.UnaryUnaryMultiCallable[_maps_pb2.SubmitRequest, _maps_pb2.SubmitResponse]
+    """Records for the programs that drain a user ring buffer."""
+    ReadArena: _grpc.UnaryUnaryMultiCallable[_maps_pb2.ReadArenaRequest, _maps_pb2.ReadArenaResponse]
+    """Memory of an arena. What nobody has allocated yet is allocated by looking at it."""
+    WriteArena: _grpc.UnaryUnaryMultiCallable[_maps_pb2.WriteArenaRequest, _maps_pb2.WriteArenaResponse]
     Pin: _grpc.UnaryUnaryMultiCallable[_maps_pb2.PinMapRequest, _maps_pb2.PinMapResponse]
     Unpin: _grpc.UnaryUnaryMultiCallable[_maps_pb2.UnpinMapRequest, _maps_pb2.UnpinMapResponse]
 
@@ -75,6 +80,11 @@ class MapsAsyncStub(MapsStub):
     """
     Watch: _aio.UnaryStreamMultiCallable[_maps_pb2.WatchRequest, _maps_pb2.WatchChunk]  # type: ignore[assignment]
     """What changed since the message before."""
+    Submit: _aio.UnaryUnaryMultiCallable[_maps_pb2.SubmitRequest, _maps_pb2.SubmitResponse]  # type: ignore[assignment]
+    """Records for the programs that drain a user ring buffer."""
+    ReadArena: _aio.UnaryUnaryMultiCallable[_maps_pb2.ReadArenaRequest, _maps_pb2.ReadArenaResponse]  # type: ignore[assignment]
+    """Memory of an arena. What nobody has allocated yet is allocated by looking at it."""
+    WriteArena: _aio.UnaryUnaryMultiCallable[_maps_pb2.WriteArenaRequest, _maps_pb2.WriteArenaResponse]  # type: ignore[assignment]
     Pin: _aio.UnaryUnaryMultiCallable[_maps_pb2.PinMapRequest, _maps_pb2.PinMapResponse]  # type: ignore[assignment]
     Unpin: _aio.UnaryUnaryMultiCallable[_maps_pb2.UnpinMapRequest, _maps_pb2.UnpinMapResponse]  # type: ignore[assignment]
 
@@ -142,6 +152,29 @@ class MapsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_maps_pb2.WatchChunk], _abc.AsyncIterator[_maps_pb2.WatchChunk]]:
         """What changed since the message before."""
+
+    @_abc_1.abstractmethod
+    def Submit(
+        self,
+        request: _maps_pb2.SubmitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maps_pb2.SubmitResponse, _abc.Awaitable[_maps_pb2.SubmitResponse]]:
+        """Records for the programs that drain a user ring buffer."""
+
+    @_abc_1.abstractmethod
+    def ReadArena(
+        self,
+        request: _maps_pb2.ReadArenaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maps_pb2.ReadArenaResponse, _abc.Awaitable[_maps_pb2.ReadArenaResponse]]:
+        """Memory of an arena. What nobody has allocated yet is allocated by looking at it."""
+
+    @_abc_1.abstractmethod
+    def WriteArena(
+        self,
+        request: _maps_pb2.WriteArenaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maps_pb2.WriteArenaResponse, _abc.Awaitable[_maps_pb2.WriteArenaResponse]]: ...
 
     @_abc_1.abstractmethod
     def Pin(

@@ -99,7 +99,7 @@ class _Pages:
 @pytest.mark.parametrize("bits", [32, 64])
 def test_positions_have_the_width_of_the_kernel(bits: int) -> None:
     page = bytearray(8)
-    position = ring._Position(memoryview(page), bits)
+    position = ring.Position(memoryview(page), bits)
     position.store((1 << bits) - 8)
     assert position.load() == (1 << bits) - 8
     assert int.from_bytes(page[: bits // 8], sys.byteorder) == (1 << bits) - 8
@@ -110,6 +110,6 @@ def test_halves_are_read_until_they_agree(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
     monkeypatch.setattr(sys, "byteorder", "little")
     values = [4, 0xFFFFFFF8, 5, 5, 16, 5]
-    position = ring._Position(_Pages(values), 64)  # type: ignore[arg-type]
+    position = ring.Position(_Pages(values), 64)  # type: ignore[arg-type]
     assert position.load() == 5 << 32 | 16
     assert not values
