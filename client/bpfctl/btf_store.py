@@ -106,6 +106,10 @@ class BtfStore:
             self._parsed[btf_id] = Btf.parse(data, self.kernel() if split else None)
         return self._parsed[btf_id]
 
+    def raw(self, btf_id: int) -> tuple[bytes, bool]:
+        """(BTF of a loaded object, whether it builds on the kernel's); raises NotFound."""
+        return self._id_bytes(btf_id)
+
     def _id_bytes(self, btf_id: int) -> tuple[bytes, bool]:
         from bpfd.v1 import target_pb2
 

@@ -10,7 +10,7 @@ know, fields given twice (the last one counts).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -51,6 +51,8 @@ class DumpChunk:
     count: int = 0
     map: common_pb2.KernelMap | None = None
     repeats: bool = False
+    key_refs: list[maps_pb2.KeyRef] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 def _varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
@@ -134,18 +136,22 @@ def dump_chunk(message: bytes) -> DumpChunk:
     """Reads a serialized `DumpChunk`. Raises ValueError on what is none."""
     chunk = DumpChunk()
     try:
-        for field, content in _fields(memoryview(message)):
+        for number, content in _fields(memoryview(message)):
             if isinstance(content, int):
-                if field == 3:
+                if number == 3:
                     chunk.count = content & 0xFFFFFFFF
-                elif field == 5:
+                elif number == 5:
                     chunk.repeats = bool(content)
-            elif field == 1:
+            elif number == 1:
                 chunk.keys = content
-            elif field == 2:
+            elif number == 2:
                 chunk.values = content
-            elif field == 4:
+            elif number == 4:
                 chunk.map = common_pb2.KernelMap.FromString(bytes(content))
+            elif number == 6:
+                chunk.key_refs.append(maps_pb2.KeyRef.FromString(bytes(content)))
+            elif number == 7:
+                chunk.names.append(bytes(content).decode(errors="replace"))
     except IndexError:
         raise ValueError("the message ends within a number") from None
     except DecodeError as error:

@@ -12,10 +12,11 @@ import click
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.lazy import Entry, LazyGroup
 from bpfctl.cli.progress import counted
+from bpfctl.printable import printable
 
 if TYPE_CHECKING:
     from bpfctl.btf import Codec
-    from bpfctl.maps import Map, Mode
+    from bpfctl.maps import Encoded, Map, Mode
     from bpfctl.target import Target
 
 COLUMNS = ("id", "type", "name", "bytes_key", "bytes_value", "max_entries", "object", "pinned")
@@ -35,6 +36,11 @@ _NUMBERS = {"ignore_unknown_options": True}
         "get": Entry("map", "The values of keys.", "get"),
         "set": Entry("map", "Write entries.", "set_entries"),
         "delete": Entry("map", "Remove entries.", "delete"),
+        "push": Entry("map_queue", "Put values into queues, filters, rings.", "push"),
+        "pop": Entry("map_queue", "Take values out of a queue or stack.", "pop"),
+        "peek": Entry("map_queue", "The next value; whether a filter has one.", "peek"),
+        "watch": Entry("map_watch", "What changes, as it changes.", "watch"),
+        "create": Entry("map_create", "Make a map.", "create"),
     },
     epilog=_MAP,
 )
@@ -44,6 +50,15 @@ def command() -> None:
 
 plain_option = click.option(
     "--plain", is_flag=True, help="Numbers where addresses and ports would be shown."
+)
+pid_option = click.option(
+    "--pid",
+    type=click.IntRange(0),
+    default=0,
+    help="Stacks of user space: the process whose symbols they are read by.",
+)
+type_option = click.option(
+    "--type", "type_name", default="", metavar="STRUCT", help="Arenas: type of the value."
 )
 per_cpu_option = click.option(
     "--per-cpu", is_flag=True, help="The value of each CPU in place of their sum."
@@ -73,8 +88,8 @@ def show(invocation: Invocation, name: str) -> None:
 
     def row(target: Target) -> dict[str, Any]:
         entry = target.map(name)
-        types = {"key_type": entry.key.type_name, "value_type": entry.value.type_name}
-        return map_row(entry.info) | types
+        key, value = entry.type_names
+        return map_row(entry.info) | {"key_type": key, "value_type": value}
 
     invocation.records(invocation.each(row))
 
@@ -83,14 +98,16 @@ def show(invocation: Invocation, name: str) -> None:
 @click.argument("name", metavar="MAP")
 @per_cpu_option
 @plain_option
+@pid_option
 @common_options()
 @pass_invocation
-def dump(invocation: Invocation, name: str, per_cpu: bool, plain: bool) -> None:
-    """Every entry, as they come."""
+def dump(invocation: Invocation, name: str, per_cpu: bool, plain: bool, pid: int) -> None:
+    """Every entry, as they come. Values that are programs or maps have their names beside
+    their ids."""
     with invocation.connect() as target:
         entry = target.map(name)
-        entry.plain = plain
-        if invocation.format in ("json", "jsonl"):
+        entry.plain, entry.stack_pid = plain, pid
+        if invocation.format in ("json", "jsonl") and entry.in_bulk:
             _dump_json(
                 counted(
                     entry.json_lines(per_cpu=per_cpu),
@@ -127,9 +144,11 @@ def _dump_json(pieces: Iterable[bytes], *, array: bool) -> None:
 def table_rows(entry: Map, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Entries with a column for each field of a struct."""
     for row in rows:
+        named = {"name": row["name"]} if "name" in row else {}
         yield {
             **_columns("key", entry.key, row["key"]),
             **_columns("value", entry.value, row["value"]),
+            **named,
         }
 
 
@@ -146,19 +165,36 @@ def _columns(name: str, codec: Codec, value: Any) -> dict[str, Any]:
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @per_cpu_option
 @plain_option
+@pid_option
+@type_option
 @common_options()
 @pass_invocation
 def get(
-    invocation: Invocation, name: str, keys: tuple[str, ...], per_cpu: bool, plain: bool
+    invocation: Invocation,
+    name: str,
+    keys: tuple[str, ...],
+    per_cpu: bool,
+    plain: bool,
+    pid: int,
+    type_name: str,
 ) -> None:
-    """The values of keys. A struct is typed as "field=value field=value"."""
+    """The values of keys. A struct is typed as "field=value field=value".
+
+    Keys of storage maps are pid:123, socket:PID/FD, cgroup:PATH or path:FILE, those of an
+    arena OFFSET+BYTES, or OFFSET with --type.
+    """
+    from bpfctl import arena
+
     with invocation.connect() as target:
         entry = target.map(name)
-        entry.plain = plain
+        entry.plain, entry.stack_pid = plain, pid
+        if arena.is_arena(entry):
+            _get_arena(invocation, entry, keys, type_name)
+            return
         rows = []
         for key in keys:
             value = entry.get(key, per_cpu=per_cpu)
-            rows.append({"key": entry.key.decode(entry.key.encode(key)), "value": value})
+            rows.append({"key": entry.shown_key(key), "value": value})
         if invocation.format == "table" and len(rows) == 1:
             _print_value(entry, rows[0]["value"])
         elif invocation.format == "table":
@@ -167,10 +203,27 @@ def get(
             invocation.output.rows(rows)
 
 
+def _get_arena(
+    invocation: Invocation, entry: Map, keys: tuple[str, ...], type_name: str
+) -> None:
+    from bpfctl import arena
+
+    rows = [{"key": key, "value": arena.get(entry, key, type_name)} for key in keys]
+    codec = arena.codec_of(entry, type_name)
+    if invocation.format == "table" and len(rows) == 1:
+        value = rows[0]["value"]
+        click.echo(codec.format(value) if codec else str(value))
+    else:
+        invocation.output.rows(rows)
+
+
 def _print_value(entry: Map, value: Any) -> None:
     if entry.per_cpu and isinstance(value, list):
         for cpu, item in enumerate(value):
             click.echo(f"cpu {cpu}: {entry.value.format(item)}")
+    elif isinstance(value, list) and entry.is_stacks:
+        for frame in value:
+            click.echo(printable(frame))
     else:
         click.echo(entry.value.format(value))
 
@@ -188,6 +241,7 @@ def _print_value(entry: Map, value: Any) -> None:
 @click.option("--create", is_flag=True, help="Refuse a key that exists.")
 @click.option("--replace", is_flag=True, help="Refuse a key that does not exist.")
 @plain_option
+@type_option
 @common_options()
 @pass_invocation
 def set_entries(
@@ -199,12 +253,17 @@ def set_entries(
     create: bool,
     replace: bool,
     plain: bool,
+    type_name: str,
 ) -> None:
     """Write one entry, or those of a file.
 
     A struct is typed as "field=value field=value"; what is not given is zero. In a per-CPU
-    map every CPU gets the value.
+    map every CPU gets the value. A program or map is OBJECT/NAME, a name of the map's own
+    object, an id or a pin; a socket is socket:PID/FD, an interface eth0[,netns=NAME]
+    [,program=NAME], a CPU's queue its size[,program=NAME], a counter cpu-clock[,pid=PID].
     """
+    from bpfctl import arena
+
     if (value is None) if file is None else (key is not None):
         raise click.UsageError("say KEY and VALUE, or --from FILE")
     if create and replace:
@@ -215,30 +274,40 @@ def set_entries(
     def write(target: Target) -> None:
         entry = target.map(name)
         entry.plain = plain
-        if file is None:
+        if arena.is_arena(entry):
+            if file is not None:
+                raise click.UsageError("an arena has no entries: say OFFSET and VALUE")
+            arena.put(entry, key or "", value or "", type_name)
+        elif file is None:
             entry.set(key, value, mode)
         else:
-            count = entry.update(_entries(entries), mode)
+            count = entry.update(_entries(entry, entries), mode)
             invocation.warn(f"{count} entries written", target)
 
     invocation.each(write)
 
 
-def _entries(file: Iterable[str]) -> Iterator[tuple[object, object]]:
+def _entries(entry: Map, file: Iterable[str]) -> Iterator[Encoded]:
+    """Entries of lines; what is wrong with one is said with its number."""
     import json
 
-    from bpfctl.errors import InvalidArgument
+    from bpfctl.btf.errors import BtfValueError
+    from bpfctl.errors import InvalidArgument, NotFound
 
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            yield row["key"], row["value"]
+            key, value = row["key"], row["value"]
         except (ValueError, KeyError, TypeError):
             raise InvalidArgument(
                 f"line {number}", 'not {"key": ..., "value": ...} on one line'
             ) from None
+        try:
+            yield entry.encoded(key, value)
+        except (BtfValueError, InvalidArgument, NotFound) as error:
+            raise InvalidArgument(f"line {number}", str(error)) from None
 
 
 @click.command(epilog=_MAP, context_settings=_NUMBERS)
