@@ -14,6 +14,7 @@ from itertools import islice
 from bpfd import wire, work
 from bpfd.errors import InvalidArgument, LimitExceeded, NotSupported
 from bpfd.kernel import map_io, map_split
+from bpfd.kernel.constants import MapType
 from bpfd.kernel.host import online_cpus
 from bpfd.maps import listing, storage
 from bpfd.maps.check import KEYLESS, OpenMap, open_map
@@ -104,6 +105,10 @@ def check(found: OpenMap) -> None:
     found.check_readable()
     if found.shape.type in storage.BY_FD:
         storage.check_listed(found)
+    if found.shape.type == MapType.BLOOM_FILTER:
+        raise InvalidArgument(
+            "map", f"{found} is a bloom filter: it only tells whether it has a value; use peek"
+        )
     if found.shape.type in KEYLESS:
         raise InvalidArgument(
             "map", f"{found} is a {found.type_name}; reading it takes its values out: use pop"

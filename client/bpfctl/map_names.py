@@ -14,7 +14,7 @@ perf_event_array         cpu-clock   cpu-clock,pid=7   1:0 (type:config)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bpfctl.errors import InvalidArgument
 
@@ -147,11 +147,19 @@ def value_ref(target: Target, info: common_pb2.KernelMap, value: Any) -> maps_pb
     return ref
 
 
+def parts_of(raw: bytes, kind: str, byteorder: Literal["little", "big"]) -> dict[str, int]:
+    """The value of a devmap or cpumap: what it holds, and the id of its program or 0."""
+    return {
+        "ifindex" if kind == "device" else "qsize": int.from_bytes(raw[:4], byteorder),
+        "prog_id": int.from_bytes(raw[4:8], byteorder),
+    }
+
+
 def id_in(value: Any, kind: str) -> int:
     """The id of the program or map in a value that was read; 0: none."""
     if kind in ("program", "map"):
         return value if isinstance(value, int) else 0
-    parts = _parts(value, ())
+    parts = _parts(value, kind)
     return parts[1] if parts is not None else 0
 
 
@@ -204,32 +212,20 @@ def _options(text: str, known: Mapping[str, Callable[[str], None]], what: str) -
     return first
 
 
-def _number_of(value: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """A field of a struct as a dump shows it, whatever the program calls it."""
-    for name in names:
-        if name in value:
-            return int(value[name])
-    return 0
-
-
-def _parts(value: Any, names: tuple[str, ...]) -> tuple[int, int] | None:
+def _parts(value: Any, kind: str) -> tuple[int, int] | None:
     """(number, program id) of a value as a dump shows it; None: it is text."""
     if isinstance(value, int):
         return value, 0
     if not isinstance(value, Mapping):
         return None
-    inner = value.get("bpf_prog", value)
-    if isinstance(inner, Mapping):
-        program = _number_of(inner, ("id", "prog_id", "fd"))
-    else:
-        program = int(inner)
-    return _number_of(value, names), program
+    number = value.get("ifindex" if kind == "device" else "qsize", 0)
+    return int(number), int(value.get("prog_id", 0))
 
 
 def _device(
     target: Target, info: common_pb2.KernelMap, message: maps_pb2.DeviceValue, value: Any
 ) -> None:
-    if (parts := _parts(value, ("ifindex",))) is not None:
+    if (parts := _parts(value, "device")) is not None:
         message.interface.ifindex = parts[0]
         if parts[1]:
             message.program.id = parts[1]
@@ -262,7 +258,7 @@ def _device(
 def _cpu(
     target: Target, info: common_pb2.KernelMap, message: maps_pb2.CpuValue, value: Any
 ) -> None:
-    if (parts := _parts(value, ("qsize",))) is not None:
+    if (parts := _parts(value, "cpu")) is not None:
         message.queue_size = parts[0]
         if parts[1]:
             message.program.id = parts[1]

@@ -91,6 +91,8 @@ class MapReader:
 
         lpm = self.info.type == common_pb2.MAP_TYPE_LPM_TRIE
         info = self.info
+        if (declared := self._declared("key", info.key_size)) is not None:
+            return declared
         return self._codec(self.btf, info.btf_key_type_id, info.key_size, lpm or None)
 
     @cached_property
@@ -101,7 +103,19 @@ class MapReader:
             # Of a struct_ops map: the kernel's own struct, of reference counts, state and data.
             btf = self.target.btf.kernel()
             return self._codec(btf, info.btf_vmlinux_value_type_id, info.value_size, None)
+        if (declared := self._declared("value", info.value_size)) is not None:
+            return declared
         return self._codec(self.btf, info.btf_value_type_id, info.value_size, None)
+
+    def _declared(self, member: str, size: int) -> Codec | None:
+        """The codec of a type that only the programs' BTF has; None: the kernel has it too."""
+        from bpfctl import declared
+
+        if not declared.asks(self.info, member) or getattr(self.info, f"btf_{member}_type_id"):
+            return None
+        btf = self.records_btf
+        number = declared.type_id(btf, self.info, member) if btf is not None else 0
+        return self._codec(btf, number, size, None) if number else None
 
     def _codec(self, btf: Btf | None, type_id: int, size: int, lpm: bool | None) -> Codec:
         from bpfctl.btf.codec import Codec
@@ -241,7 +255,7 @@ class MapReader:
 
             named: list[Any] = [key_text(ref) for ref in chunk.key_refs]
             return named, self.decoded(chunk.values, chunk.count, per_cpu)
-        if chunk.count > _FEW and self._symbols is None:
+        if chunk.count > _FEW and (self.in_bulk or self._refers in ("program", "map")):
             from bpfctl.btf import array
 
             keys, values = self._arrays(chunk)
@@ -258,8 +272,12 @@ class MapReader:
         return [self._decode(values[i * size : (i + 1) * size], per_cpu) for i in range(count)]
 
     def _decode(self, raw: bytes | memoryview, per_cpu: bool) -> Any:
+        from bpfctl import map_names
+
         if self._symbols is not None:
             return self._symbols.frames(bytes(raw))
+        if self._refers in ("device", "cpu") and self.info.value_size == 8:
+            return map_names.parts_of(bytes(raw), self._refers, self._byteorder)
         if not self.per_cpu:
             return self.value.decode(raw)
         values = self.value.decode_cpus(raw, self.info.percpu_stride)

@@ -224,6 +224,8 @@ def _print_value(entry: Map, value: Any) -> None:
     elif isinstance(value, list) and entry.is_stacks:
         for frame in value:
             click.echo(printable(frame))
+    elif isinstance(value, dict) and not entry.value.fields:
+        click.echo(" ".join(f"{name}={item}" for name, item in value.items()))
     else:
         click.echo(entry.value.format(value))
 
