@@ -13,8 +13,10 @@ from contextlib import ExitStack
 
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, NotSupported, VerifierRejected
 from bpfd.kernel import (
+    arena,
     elf_programs,
     libbpf_code,
+    map_memory,
     program_code,
     rejection,
     sections,
@@ -82,6 +84,10 @@ def _load(name: str, elf: bytes, options: LoadOptions, cancelled: Cancel) -> Loa
         if options.inspect is not None:
             options.inspect(_attach_types(handle))
         pins = _fresh_pins(handle)
+        new = _definitions(handle, new=True)
+        map_memory.check(new)
+        if any(each.type == MapType.ARENA for each in new.values()):
+            stack.enter_context(arena.LOCK)  # libbpf maps it, from Linux 6.9's libbpf on
         if cancelled():
             raise Cancelled
         with libbpf_code.taken() as codes:
@@ -202,8 +208,11 @@ def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
     }
 
 
-def _definitions(handle: ctypes.c_void_p) -> dict[str, rejection.MapDefinition]:
-    """Maps as they would be created, by the names that libbpf uses in messages."""
+def _definitions(
+    handle: ctypes.c_void_p, *, new: bool = False
+) -> dict[str, rejection.MapDefinition]:
+    """Maps as they would be created, by the names that libbpf uses in messages; with `new`
+    without those that are there already."""
     lib = library()
     return {
         lib.bpf_map__name(item).decode(errors="replace"): rejection.MapDefinition(
@@ -215,7 +224,17 @@ def _definitions(handle: ctypes.c_void_p) -> dict[str, rejection.MapDefinition]:
             bool(lib.bpf_map__inner_map(item)),
         )
         for item in _maps(handle)
+        if not (new and _there(item))
     }
+
+
+def _there(item: ctypes.c_void_p) -> bool:
+    """Whether a map is taken over: by its fd, or by its pin."""
+    lib = library()
+    if lib.bpf_map__fd(item) >= 0 or not lib.bpf_map__autocreate(item):
+        return True
+    path = lib.bpf_map__pin_path(item)
+    return bool(path) and os.path.lexists(path)
 
 
 def _attach_types(handle: ctypes.c_void_p) -> dict[str, tuple[int, int]]:
@@ -283,6 +302,8 @@ def _configure_maps(maps: dict[str, ctypes.c_void_p], options: LoadOptions) -> N
         kind = lib.bpf_map__type(item)
         if kind == MapType.STRUCT_OPS:
             struct_ops.prepare(item)
+        if kind == MapType.ARENA and not lib.bpf_map__map_extra(item):
+            lib.bpf_map__set_map_extra(item, arena.ADDRESS)
         if kind == MapType.STACK_TRACE and not lib.bpf_map__value_size(item):
             lib.bpf_map__set_value_size(item, STACK_BYTES)
     if not options.pin_by_name:

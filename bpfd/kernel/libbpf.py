@@ -11,7 +11,7 @@ import ctypes
 import functools
 import threading
 from collections.abc import Iterable
-from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 
 from bpfd.errors import NotSupported
@@ -108,6 +108,9 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map__value_size": (c_uint32, (_MAP,)),
     "bpf_map__max_entries": (c_uint32, (_MAP,)),
     "bpf_map__map_flags": (c_uint32, (_MAP,)),
+    "bpf_map__map_extra": (c_uint64, (_MAP,)),
+    "bpf_map__set_map_extra": (c_int, (_MAP, c_uint64)),
+    "bpf_map__autocreate": (c_bool, (_MAP,)),
     "bpf_map__inner_map": (c_void_p, (_MAP,)),
     "bpf_map__set_max_entries": (c_int, (_MAP, c_uint32)),
     "bpf_map__set_map_flags": (c_int, (_MAP, c_uint32)),

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from bpfd.errors import InvalidArgument
-from bpfd.kernel import program_code, rejection, syscall
+from bpfd.kernel import arena, map_memory, program_code, rejection, syscall
 from bpfd.kernel.constants import (
     BPF_LD_IMM64,
     BPF_PSEUDO_MAP_FD,
     BPF_PSEUDO_MAP_VALUE,
     AttachType,
     Cmd,
+    MapType,
     ProgType,
 )
 from bpfd.kernel.cpus import value_width
@@ -30,6 +31,7 @@ from bpfd.kernel.load_options import (
     LoadedMap,
     LoadedProgram,
     LoadOptions,
+    MapSetting,
     ProgramLog,
     never,
 )
@@ -121,6 +123,7 @@ def load(
 ) -> Loaded:
     """Loads all maps and programs of a spec. All or nothing; errors as for an ELF object."""
     validate(spec, options)
+    map_memory.check(_definitions(spec, options))
     loaded = Loaded()
     with ExitStack() as stack:
         failed = stack.enter_context(ExitStack())
@@ -146,6 +149,25 @@ def load(
             _fill_map(item, loaded)
         failed.pop_all()
     return loaded
+
+
+def _definitions(
+    spec: objects_pb2.ObjectSpec, options: LoadOptions
+) -> dict[str, rejection.MapDefinition]:
+    """Maps that will be made."""
+    found = {}
+    for item in spec.maps:
+        setting = options.maps.get(item.name, MapSetting())
+        if setting.reuse_fd is None and not item.HasField("reuse"):
+            flags = setting.map_flags if setting.map_flags is not None else item.map_flags
+            found[item.name] = rejection.MapDefinition(
+                item.type,
+                item.key_size,
+                setting.value_size or item.value_size,
+                setting.max_entries or item.max_entries,
+                flags,
+            )
+    return found
 
 
 def _load_btf(data: bytes) -> int:
@@ -206,11 +228,16 @@ def _create_map(
                 btf_key_type_id=item.btf_key_type_id,
                 btf_value_type_id=item.btf_value_type_id,
                 btf_vmlinux_value_type_id=item.btf_vmlinux_value_type_id,
-                map_extra=item.map_extra,
+                map_extra=item.map_extra or _address(item),
             )
         except OSError as error:
             raise rejection.map_refused(error.errno or 0, item.name) from None
     return LoadedMap(item.name, fd, map_info(fd).id, item.type)
+
+
+def _address(item: objects_pb2.MapSpec) -> int:
+    """Where an arena is mapped that does not say it: see `bpfd.kernel.arena`."""
+    return arena.ADDRESS if int(item.type) == MapType.ARENA else 0
 
 
 def _load_program(

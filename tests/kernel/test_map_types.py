@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -426,3 +427,128 @@ def test_line_of_a_wrong_value_is_named(mt: Object) -> None:
     lines = '{"key": 1, "value": "mt/nothing"}\n'
     done = mt.cli.try_("map", "set", "mt/mt_calls", "--from", "-", stdin=lines)
     assert done.returncode in (2, 4)
+
+
+def test_memory_of_an_arena(daemon: RunningDaemon, tmp_path: Path) -> None:
+    cli = cli_support.make(daemon, tmp_path)
+    (tmp_path / "ar.o").write_bytes(clang.compiled("arena"))
+    if (done := cli.try_("load", "ar.o")).returncode:
+        pytest.skip(f"no arenas here: {done.stderr}")
+    node, number = ("--type", "struct node"), ("map", "get", "ar/numbers")
+    try:
+        _call_twice(cli)
+        place = cli(*number, "2").strip()
+        assert int(place) % 4096 == 64
+        cli("map", "set", "ar/at_memory", place, "number=21 name=a", *node)
+        _call_twice(cli)
+        assert cli("map", "get", "ar/at_memory", place, *node) == "number=21 twice=42 name=b\n"
+        (row,) = cli.json("map", "get", "ar/at_memory", f"{place}+16")
+        assert bytes.fromhex(row["value"][4:]) == struct.pack("=QQ", 21, 42)
+        cli("map", "set", "ar/at_memory", "0x3ffe", "hex:cafe")
+        assert cli("map", "get", "ar/at_memory", "16382+2").strip() == "hex:cafe"
+        assert "16384 bytes" in cli.refused(2, "map", "get", "ar/at_memory", "16382+3")
+        cli.refused(2, "map", "get", "ar/at_memory", "-1+3")
+        cli.refused(2, "map", "get", "ar/at_memory", "64")
+        assert "Maps.ReadArena" in cli.refused(7, "map", "dump", "ar/at_memory")
+    finally:
+        cli("unload", "ar")
+    cli("map", "create", "own/memory", "--type", "arena", "--max-entries", "2")
+    cli("map", "set", "own/memory", "5000", "hex:0102")
+    assert cli("map", "get", "own/memory", "4999+3").strip() == "hex:000102"
+    cli("unload", "own")
+    extra = ("--type", "arena", "--max-entries", "2", "--flags", "segv_on_fault")
+    cli("map", "create", "own/memory", *extra)
+    assert "no program has allocated" in cli.refused(2, "map", "get", "own/memory", "0+8")
+    cli("unload", "own")
+
+
+def _call_twice(cli: Cli) -> None:
+    (program,) = (each for each in cli.json("program", "list") if each["name"] == "twice")
+    fd = syscall.fd_by_id(Cmd.PROG_GET_FD_BY_ID, program["id"])
+    try:
+        assert syscall.prog_test_run(fd, context_back=False)[0] == 0
+    finally:
+        os.close(fd)
+
+
+MADE = {
+    "hash": ("--key", "u64", "--value", "20", "--max-entries", "9"),
+    "array": ("--value", "s32", "--max-entries", "9"),
+    "percpu_hash": ("--value", "u64", "--max-entries", "9"),
+    "percpu_array": ("--value", "u64", "--max-entries", "9"),
+    "lru_hash": ("--value", "u64", "--max-entries", "9"),
+    "lru_percpu_hash": ("--value", "u64", "--max-entries", "9"),
+    "lpm_trie": ("--key", "8", "--value", "u64", "--max-entries", "9"),
+    "prog_array": ("--max-entries", "2"),
+    "perf_event_array": ("--max-entries", "2"),
+    "cgroup_array": ("--max-entries", "2"),
+    "stack_trace": ("--max-entries", "2"),
+    "array_of_maps": ("--max-entries", "2", "--inner", "made-hash/hash"),
+    "hash_of_maps": ("--max-entries", "2", "--inner", "made-hash/hash"),
+    "sockmap": ("--max-entries", "2"),
+    "sockhash": ("--max-entries", "2"),
+    "devmap": ("--max-entries", "2"),
+    "devmap_hash": ("--max-entries", "2"),
+    "cpumap": ("--max-entries", "1"),
+    "xskmap": ("--max-entries", "2"),
+    "reuseport_sockarray": ("--max-entries", "2"),
+    "queue": ("--value", "u64", "--max-entries", "2"),
+    "stack": ("--value", "u64", "--max-entries", "2"),
+    "bloom_filter": ("--value", "u64", "--max-entries", "2", "--extra", "3"),
+    "ringbuf": ("--max-entries", "65536"),
+    "user_ringbuf": ("--max-entries", "65536"),
+    "sk_storage": ("--value", "u64"),
+    "task_storage": ("--value", "u64"),
+    "inode_storage": ("--value", "u64"),
+    "cgrp_storage": ("--value", "u64"),
+}
+
+
+def test_every_type_is_made_shown_and_listed(daemon: RunningDaemon, tmp_path: Path) -> None:
+    cli = cli_support.make(daemon, tmp_path)
+    for kind, words in MADE.items():
+        cli("map", "create", f"made-{kind}/{kind}", "--type", kind, *words)
+    there = {each["member"]: each for each in cli.json("map", "list") if each.get("member")}
+    for kind in MADE:
+        assert there[kind]["type"] == kind
+        shown = cli.json("map", "show", f"made-{kind}/{kind}")
+        assert shown["key_type"]
+        assert shown["value_type"]
+    cli("map", "set", "made-hash/hash", "7", f"hex:{'01' * 20}")
+    cli("map", "set", "made-lpm_trie/lpm_trie", "10.0.0.0/8", "3")
+    assert cli("map", "get", "made-lpm_trie/lpm_trie", "10.1.2.3/32").strip() == "3"
+    cli("map", "create", "other", "--like", "made-hash/hash")
+    cli("map", "set", "made-array_of_maps/array_of_maps", "0", "other")
+    row = cli.json("map", "dump", "made-array_of_maps/array_of_maps")[0]
+    assert row["name"] == "other/other"
+    for kind in (*(f"made-{kind}" for kind in MADE), "other"):
+        cli("unload", kind)
+    assert "did you mean lru_hash" in cli.refused(
+        2, "map", "create", "x", "--type", "lruhash", "--max-entries", "1"
+    )
+    cli.refused(2, "map", "create", "x", "--type", "hash", "--max-entries", "1")
+    cli.refused(2, "map", "create", "x", "--type", "array", "--value", "u63")
+    cli.refused(2, "map", "create", "x")
+
+
+def test_map_beyond_memory_is_refused(daemon: RunningDaemon, tmp_path: Path) -> None:
+    cli = cli_support.make(daemon, tmp_path)
+    (tmp_path / "mt.o").write_bytes(clang.compiled("map_types"))
+    for words in (
+        ("load", "mt.o", "--map-size", "mt_inner=4000000000"),
+        (
+            "map",
+            "create",
+            "x",
+            "--type=percpu_hash",
+            "--value=4096",
+            "--max-entries=1000000000",
+        ),
+    ):
+        said = cli.refused(8, *words)
+        assert "GiB" in said
+        assert "would fit" in said or "lower it" in said
+        assert "--map-size" in said
+    assert daemon.process is not None
+    assert daemon.process.poll() is None
+    assert cli.json("object", "list") == []

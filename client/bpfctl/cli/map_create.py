@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+
+if TYPE_CHECKING:
+    from bpfctl.target import Target
 
 
 @click.command()
@@ -52,20 +57,17 @@ def create(
         raise click.UsageError("say --type TYPE, or --like MAP")
     if like and (flags or any((key, value, extra, inner))):
         raise click.UsageError("--like takes everything from MAP but --max-entries")
-    with invocation.connect() as target:
-        definition = None
-        if kind:
-            definition = Definition(
-                kind,
-                key,
-                value,
-                max_entries,
-                flags_of(flags),
-                extra,
-                inner,
-            )
+    definition = None
+    if kind:
+        bits = flags_of(flags)
+        definition = Definition(kind, key, value, max_entries, bits, extra, inner)
+
+    def run(target: Target) -> dict[str, Any]:
         made = make(target, name, definition, like=like, max_entries=max_entries)
-        if invocation.format != "table":
-            invocation.output.record(map_row(made.info))
-        else:
-            invocation.say(f"created {made.name} (id {made.info.id})")
+        if invocation.format == "table":
+            invocation.say(f"created {made.name} (id {made.info.id})", target)
+        return map_row(made.info)
+
+    rows = invocation.each(run)
+    if invocation.format != "table":
+        invocation.records(rows)

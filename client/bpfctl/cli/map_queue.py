@@ -13,6 +13,7 @@ from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 
 if TYPE_CHECKING:
     from bpfctl.maps import Map
+    from bpfctl.target import Target
 
 _MAP = "MAP is OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."
 _NUMBERS = {"ignore_unknown_options": True}
@@ -45,9 +46,11 @@ def push(
         raise click.UsageError("say VALUE..., or --from FILE")
     from bpfd.v1 import common_pb2
 
-    with invocation.connect() as target:
+    lines = [] if file is None else file.readlines()
+
+    def write(target: Target) -> None:
         entry = target.map(name)
-        wanted: Iterable[object] = values if file is None else _lines(file)
+        wanted: Iterable[object] = values if file is None else _lines(lines)
         if entry.info.type == common_pb2.MAP_TYPE_USER_RINGBUF:
             from bpfctl.user_ring import submit
 
@@ -55,7 +58,9 @@ def push(
         else:
             count = _push(entry, wanted)
         if file is not None:
-            invocation.warn(f"{count} values written")
+            invocation.warn(f"{count} values written", target)
+
+    invocation.each(write)
 
 
 def _push(entry: Map, values: Iterable[object]) -> int:
