@@ -116,7 +116,7 @@ def test_programs_and_maps_are_named(mt: Object, tmp_path: Path) -> None:
     assert {each["name"] for each in mt.rows("mt_calls")} == {"mt/show_setting"}
     mt("delete", "mt_calls", "1")
     assert mt.run("call") == 2
-    assert "no program 'nothing'" in mt.refused(4, "set", "mt_calls", "1", "nothing")
+    assert "no program 'no_such_one'" in mt.refused(4, "set", "mt_calls", "1", "no_such_one")
     assert "mt/on_call" not in mt("dump", "mt_calls")
     mt.refused(2, "set", "mt_calls", "1", "on_call")
 
@@ -424,7 +424,7 @@ def test_line_of_a_wrong_value_is_named(mt: Object) -> None:
     assert done.returncode == 2
     assert "line 3: value" in done.stderr
     assert mt.rows("mt_inner") == []
-    lines = '{"key": 1, "value": "mt/nothing"}\n'
+    lines = '{"key": 1, "value": "mt/no_such_one"}\n'
     done = mt.cli.try_("map", "set", "mt/mt_calls", "--from", "-", stdin=lines)
     assert done.returncode in (2, 4)
 
