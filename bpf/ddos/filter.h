@@ -81,7 +81,7 @@ static __always_inline void report(struct xdp_md *ctx, struct packet *packet,
 	drop->protocol = packet->protocol;
 	drop->vlan = packet->vlan;
 	/* Under attack a wake-up for each drop would be an attack of its own. */
-	ring_submit(drop, BPF_RB_NO_WAKEUP);
+	ring_submit(ctx, drops, drop, BPF_RB_NO_WAKEUP);
 }
 
 static __always_inline void map_address(struct in6_addr *to, __be32 address)

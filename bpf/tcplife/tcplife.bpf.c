@@ -211,7 +211,7 @@ report(struct trace_event_raw_inet_sock_set_state *ctx, struct sock *sk,
 	connection->family = ctx->family;
 	connection->established = known->established;
 	__builtin_memcpy(connection->comm, known->comm, sizeof(known->comm));
-	ring_submit(connection, 0);
+	ring_submit(ctx, ended, connection, 0);
 }
 
 SEC("tp/sock/inet_sock_set_state")

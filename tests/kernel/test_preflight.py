@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +35,11 @@ def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def owned_names() -> set[str]:
-    return {"pf_first", "pf_second", "pf_third"}
+    return {"pf_first", "pf_second", "pf_third", "pf_map"}
 
 
 def report(cli: Cli, body: str, *arguments: str, code: int = 0) -> Any:
     """The one report on a program, with its needs by name."""
-    import json
-
     (cli.folder / "pf.bpf.c").write_text(HEAD + body)
     done = cli.try_("preflight", "pf.bpf.c", *arguments, "-o", "json")
     assert done.returncode == code, done.stderr + done.stdout
@@ -259,3 +262,116 @@ def test_names_of_the_kernel(channel: grpc.Channel) -> None:
 def ask(channel: grpc.Channel, *needs: target_pb2.Need) -> list[target_pb2.NeedAnswer]:
     stub = target_pb2_grpc.TargetStub(channel)
     return list(stub.Preflight(target_pb2.PreflightRequest(needs=needs)).answers)
+
+
+PACKAGE = """
+name = "ways"
+description = "Three ways to see a system call."
+version = "1.0.0"
+license = "GPL-2.0-only"
+source = "ways.bpf.c"
+
+[[alternatives]]
+name = "calls"
+description = "how system calls are seen"
+
+[[alternatives.choices]]
+name = "impossible"
+needs = ["tp_btf", "struct task_struct.long_gone"]
+programs = ["pf_first"]
+
+[[alternatives.choices]]
+name = "tp_btf"
+needs = ["tp_btf", "struct task_struct.pid"]
+programs = ["pf_second"]
+defines = ["RESULT=7"]
+
+[[alternatives.choices]]
+name = "raw"
+programs = ["pf_third"]
+"""
+
+WAYS = """
+#ifndef RESULT
+#define RESULT 0
+#endif
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, RESULT + 1);
+         __type(key, u32); __type(value, u64); } pf_map SEC(".maps");
+SEC("tp_btf/sys_enter") int pf_first(void *ctx) { return 0; }
+SEC("tp_btf/sys_enter") int pf_second(void *ctx) { return 0; }
+SEC("raw_tp/sys_enter") int pf_third(void *ctx) { return 0; }
+"""
+
+
+@pytest.fixture
+def package(cli: Cli) -> Iterator[str]:
+    folder = cli.folder / "ways"
+    folder.mkdir()
+    (folder / "package.toml").write_text(PACKAGE)
+    (folder / "ways.bpf.c").write_text(HEAD + WAYS)
+    yield str(folder)
+    cli.try_("unload", "ways")
+
+
+@needs_clang
+def test_the_first_choice_that_the_target_can_do_is_loaded(cli: Cli, package: str) -> None:
+    done = cli.try_("load", package, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert "calls: tp_btf, as the target lacks struct task_struct.long_gone" in done.stderr
+    held = cli.json("object", "show", "ways")
+    assert [program["name"] for program in held["programs"]] == ["pf_second"]
+    (entry,) = [row for row in cli.json("map", "list") if row["name"] == "pf_map"]
+    assert entry["max_entries"] == 8
+    cli("unload", "ways")
+    done = cli.try_("load", package, "--choose", "calls=raw", "-o", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    held = cli.json("object", "show", "ways")
+    assert [program["name"] for program in held["programs"]] == ["pf_third"]
+
+
+@needs_clang
+def test_preflight_and_run_choose_alike(cli: Cli, package: str) -> None:
+    (row,) = cli.json("preflight", package)
+    assert row["fit"] == "fits with fallback"
+    assert row["choices"] == {"calls": "tp_btf"}
+    assert row["fallbacks"] == ["tp_btf for calls"]
+    assert [load["program"] for load in row["programs"]] == ["pf_second"]
+    done = cli.try_("run", package, "--duration", "100ms", "--no-maps")
+    assert done.returncode == 0
+    assert "attached pf_second to tp_btf" in done.stderr
+    assert "pf_first" not in done.stderr
+    said = cli.refused(2, "load", package, "--choose", "calls=fentry")
+    assert "impossible, tp_btf, raw" in said
+
+
+@needs_clang
+def test_no_choice_fits(cli: Cli, package: str) -> None:
+    path = Path(package) / "package.toml"
+    path.write_text(
+        PACKAGE.replace(".pid", ".gone").replace('"raw"', '"raw"\nneeds = ["function pf_none"]')
+    )
+    said = cli.refused(7, "preflight", package)
+    assert "tp_btf needs struct task_struct.gone; raw needs function pf_none" in said
+    assert "--choose calls=CHOICE" in said
+    path.write_text(PACKAGE.replace('"tp_btf", "struct', '"tpbtf", "struct'))
+    assert "near: tp_btf" in cli.refused(2, "preflight", package)
+
+
+@needs_clang
+def test_events_by_a_perf_buffer(cli: Cli) -> None:
+    with cli.started(
+        *("run", "tcplife", "--choose", "events=perf-buffer", "--count", "1", "--no-maps"),
+        *("--set", f"pid={os.getpid()}", "-o", "jsonl", "--duration", "20s"),
+    ) as process:
+        assert process.stderr is not None
+        while "attached" not in process.stderr.readline():
+            assert process.poll() is None
+        deadline = time.monotonic() + 15
+        while process.poll() is None and time.monotonic() < deadline:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(server.getsockname()).close()
+            time.sleep(0.2)
+        out, _ = process.communicate(timeout=20)
+    (event,) = [json.loads(line) for line in out.splitlines()]
+    assert event["map"] == "ended"
+    assert event["event"]["pid"] == os.getpid()

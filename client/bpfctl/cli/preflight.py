@@ -66,6 +66,8 @@ def _report(
         ObjectFile.parse(made.elf),
         load_settings(made, settings),
         attach=_attach(made),
+        choices={item.alternative.name: item.choice.name for item in made.chosen},
+        second_choices=tuple(item.alternative.name for item in made.chosen if item.lacking),
     )
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bpfctl.cli.invocation import Invocation
     from bpfctl.objects import ConstantValue, LoadSettings
     from bpfctl.package import Package
+    from bpfctl.package.alternatives import Chosen
     from bpfctl.target import Target
 
 _building: defaultdict[tuple[object, ...], threading.Lock] = defaultdict(threading.Lock)
@@ -41,6 +43,8 @@ class Source:
     package: Package | None = None
     built: Built | None = None
     """None: it was an object file."""
+    chosen: Sequence[Chosen] = ()
+    """What the target takes of the package's alternatives."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class BuildSettings:
     """What `build_options` collects."""
 
     variant: str | None = None
+    choose: tuple[str, ...] = ()
     include: tuple[Path, ...] = ()
     defines: tuple[str, ...] = ()
     cpu: str = "v3"
@@ -80,7 +85,7 @@ def collected(function: Callable[..., Any], name: str, kind: type[Any]) -> Calla
 
 
 def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--variant, -I, -D, --cpu and --no-cache; the command gets them as `build`."""
+    """--variant, --choose, -I, -D, --cpu, --no-cache; the command gets them as `build`."""
     function = collected(function, "build", BuildSettings)
     for option in (
         click.option("--no-cache", is_flag=True, help="Compile even if nothing changed."),
@@ -104,6 +109,12 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             type=click.Path(path_type=Path, file_okay=False, exists=True),
             help="Folder of headers.",
+        ),
+        click.option(
+            "--choose",
+            multiple=True,
+            metavar="NAME=CHOICE",
+            help="Of a package's alternatives the one to take [what the target can do].",
         ),
         click.option("--variant", metavar="NAME", help="A package's other version."),
     ):
@@ -216,15 +227,36 @@ def make(
     settings = settings or BuildSettings()
     found = find(text)
     if isinstance(found, Path):
-        if settings.variant:
-            raise click.UsageError("--variant belongs to packages")
+        if settings.variant or settings.choose:
+            raise click.UsageError("--variant and --choose belong to packages")
         if found.suffix != ".c":
             return Source(object_name(found.name), _read_object(found))
         built = _build(invocation, target, text, settings)
         return Source(object_name(found.name), built.object, None, built)
+    from bpfctl.package import alternatives
+
     path = found.source_path(settings.variant)
-    built = _build(invocation, target, path, settings)
-    return Source(object_name(found.name), built.object, found, built)
+    chosen = _choose(invocation, target, found, settings)
+    more = (*alternatives.defines(chosen), *settings.defines)
+    built = _build(invocation, target, path, dataclasses.replace(settings, defines=more))
+    return Source(object_name(found.name), built.object, found, built, chosen)
+
+
+def _choose(
+    invocation: Invocation, target: Target, package: Package, settings: BuildSettings
+) -> Sequence[Chosen]:
+    """What the target takes of the package's alternatives; says so where it is no first one."""
+    if not package.alternatives and not settings.choose:
+        return ()
+    from bpfctl.cli.parameters import pairs
+    from bpfctl.preflight.declared import chosen
+
+    found = chosen(target, package, pairs(settings.choose, "--choose"))
+    for item in found:
+        if item.lacking:
+            why = f", as the target lacks {', '.join(item.lacking)}"
+            invocation.warn(f"{item.alternative.name}: {item.choice.name}{why}", target)
+    return found
 
 
 def _build(
@@ -289,6 +321,10 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
             for item in source.package.programs
             if not item.enabled and item.name not in texts.also
         ]
+        if source.chosen:
+            from bpfctl.package.alternatives import left_out
+
+            skip += [name for name in left_out(source.chosen) if name not in texts.also]
     else:
         constants = _typed(source.elf, values)
     return LoadSettings(

@@ -14,6 +14,8 @@ from .agreement import check
 from .model import (
     NOT_ATTACHED,
     PARAMETERS,
+    Alternative,
+    Choice,
     Events,
     Feature,
     Map,
@@ -30,6 +32,8 @@ from .reader import read
 __all__ = [
     "NOT_ATTACHED",
     "PARAMETERS",
+    "Alternative",
+    "Choice",
     "Events",
     "Feature",
     "Map",

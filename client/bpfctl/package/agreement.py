@@ -18,6 +18,11 @@ def check(package: Package, obj: ObjectFile) -> None:
     maps = [entry.name for entry in obj.maps]
     for program in package.programs:
         _known(package, f"programs[{program.name}]", "program", program.name, programs)
+    for item in package.alternatives:
+        for choice in item.choices:
+            where = f"alternatives[{item.name}].choices[{choice.name}].programs"
+            for name in choice.programs:
+                _known(package, where, "program", name, programs)
     for entry in package.maps:
         _known(package, f"maps[{entry.name}]", "map", entry.name, maps)
     for setting in package.settings:

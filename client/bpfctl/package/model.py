@@ -150,6 +150,28 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One way to do what an alternative is about."""
+
+    name: str
+    needs: tuple[str, ...]
+    """What a target must have, see `bpfctl.preflight.declared`; none: it does anywhere."""
+    programs: tuple[str, ...]
+    """Programs that are loaded with this choice alone."""
+    defines: tuple[str, ...]
+    """Macros for the compiler: NAME or NAME=VALUE."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Several ways to do the same thing, the best first."""
+
+    name: str
+    description: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
 class Resolved:
     """What is written before the load."""
 
@@ -175,6 +197,7 @@ class Package:
     settings: tuple[Setting, ...]
     events: tuple[Events, ...]
     features: tuple[Feature, ...]
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:

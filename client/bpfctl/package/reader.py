@@ -11,6 +11,8 @@ from typing import Any
 from .model import (
     INTEGER,
     PARAMETERS,
+    Alternative,
+    Choice,
     Events,
     Feature,
     Map,
@@ -24,6 +26,9 @@ from .model import (
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _C_NAME = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]{0,127}")
+_CHOICE = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
+_TEXT = re.compile(r"\S.{0,255}")
+_DEFINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _TYPES = ("bool", *(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64)), "text")
 
@@ -60,10 +65,20 @@ class _Table:
             )
         return value
 
+    def texts(self, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        values = self.take(key, list, needed=False) or []
+        for value in values:
+            if not isinstance(value, str) or not pattern.fullmatch(value):
+                raise PackageError(
+                    f"{self.where}{key} {value!r} is not of the form {pattern.pattern}"
+                )
+        return tuple(values)
+
     def tables(self, key: str) -> Iterator[_Table]:
         for index, entry in enumerate(self.take(key, list, needed=False) or []):
             name = entry.get("name") if isinstance(entry, dict) else None
-            yield _Table(f"{key}[{name if isinstance(name, str) else index}].", entry)
+            name = name if isinstance(name, str) else index
+            yield _Table(f"{self.where}{key}[{name}].", entry)
 
     def done(self) -> None:
         for key in self.left:
@@ -89,6 +104,7 @@ def read(folder: Path, raw: dict[str, Any]) -> Package:
         settings=_settings(top, raw),
         events=tuple(_events(table) for table in top.tables("events")),
         features=tuple(_feature(table) for table in top.tables("features")),
+        alternatives=tuple(_alternative(table) for table in top.tables("alternatives")),
     )
     top.done()
     if package.name != folder.name:
@@ -97,6 +113,7 @@ def read(folder: Path, raw: dict[str, Any]) -> Package:
     _unique("maps", [entry.name for entry in package.maps])
     _unique("settings", [setting.name for setting in package.settings])
     _unique("events", [events.name for events in package.events])
+    _unique("alternatives", [item.name for item in package.alternatives])
     settings = {setting.name: setting for setting in package.settings}
     for entry in package.maps:
         if entry.size is None:
@@ -209,6 +226,30 @@ def _feature(table: _Table) -> Feature:
     )
     table.done()
     return feature
+
+
+def _alternative(table: _Table) -> Alternative:
+    alternative = Alternative(
+        name=table.name("name", _NAME),
+        description=table.take("description", str),
+        choices=tuple(_choice(each) for each in table.tables("choices")),
+    )
+    table.done()
+    if len(alternative.choices) < 2:
+        raise PackageError(f"{table.where}choices: there must be two or more")
+    _unique(f"{table.where}choices", [choice.name for choice in alternative.choices])
+    return alternative
+
+
+def _choice(table: _Table) -> Choice:
+    choice = Choice(
+        name=table.name("name", _CHOICE),
+        needs=table.texts("needs", _TEXT),
+        programs=table.texts("programs", _C_NAME),
+        defines=table.texts("defines", _DEFINE),
+    )
+    table.done()
+    return choice
 
 
 def _source(folder: Path, key: str, file: object) -> str:
