@@ -124,7 +124,9 @@ def services(daemon: Daemon) -> Services:
         partial(links_pb2_grpc.add_LinksServicer_to_server, LinksService(objects)),
         partial(maps_pb2_grpc.add_MapsServicer_to_server, maps),
         partial(events_pb2_grpc.add_EventsServicer_to_server, events),
-        partial(files_pb2_grpc.add_FilesServicer_to_server, FilesService()),
+        partial(
+            files_pb2_grpc.add_FilesServicer_to_server, FilesService(daemon.options.state_dir)
+        ),
         partial(sessions_pb2_grpc.add_SessionsServicer_to_server, SessionsService(sessions)),
         partial(deployments_pb2_grpc.add_DeploymentsServicer_to_server, deployments),
     ]

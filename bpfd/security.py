@@ -100,7 +100,7 @@ _BPFD: dict[str, dict[str, Rule]] = {
     # Both take what they deliver out of the kernel.
     "Events": _changes("Subscribe", "TracePipe", role=Role.TRACER),
     "Files": {
-        **_reads("Stat", "Read", "List"),
+        **_reads("Stat", "Read", "List", "Storage"),
         **_reads("Peek", role=Role.TRACER),
         **_changes("Poke", role=Role.TRACER),
     },

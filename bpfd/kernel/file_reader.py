@@ -27,6 +27,26 @@ class Status:
     build_id: bytes = b""
 
 
+@dataclass(frozen=True)
+class Room:
+    """A file system's size and what is free of it for this process; bytes."""
+
+    total: int
+    free: int
+    read_only: bool
+
+
+def room(path: str) -> Room:
+    """The room where `path` stands. Raises KernelError."""
+    try:
+        found = os.statvfs(path)
+    except OSError as error:
+        raise KernelError(f"statvfs of {path}", error.errno or 0) from None
+    size = found.f_frsize
+    read_only = bool(found.f_flag & os.ST_RDONLY)
+    return Room(found.f_blocks * size, found.f_bavail * size, read_only)
+
+
 def status(path: str, *, follow: bool) -> Status:
     """The status of a file; of an ELF file also the build id.
 

@@ -57,6 +57,9 @@ _DENIED = {
     TRACEFS: re.compile(r".*/(free_buffer|snapshot_raw)"),
 }
 
+CONFIGURATIONS = ("/boot/config-{0}", "/lib/modules/{0}/config", "/usr/lib/modules/{0}/config")
+"""Where distributions keep the configuration of a kernel, by its release."""
+
 _WHAT = "a file of /proc, /sys or tracefs, or an ELF file of a system folder or of a process"
 
 
@@ -146,8 +149,22 @@ def check_readable(place: Place, asked: str) -> None:
         if denied is not None and denied.fullmatch(_inside(place)):
             raise PermissionMissing("another file", action=f"reading {asked} is refused; it")
         return
+    if _is_configuration(place):
+        return
     if not _is_elf(place) or not (place.is_system or _is_mapped(place, asked)):
         raise PermissionMissing(_WHAT, action=f"reading {asked}")
+
+
+def _is_configuration(place: Place) -> bool:
+    """Whether it is the running kernel's configuration, and readable for all there."""
+    release = os.uname().release
+    paths = [path.format(release) for path in CONFIGURATIONS]
+    return (
+        place.mount is not None
+        and place.path in paths
+        and place.status.st_uid == 0
+        and bool(place.status.st_mode & stat.S_IROTH)
+    )
 
 
 def _inside(place: Place) -> str:

@@ -17,6 +17,9 @@ from bpfd.v1 import files_pb2, files_pb2_grpc
 class FilesService(files_pb2_grpc.FilesServicer):
     """Looks and reads; the rules are in `bpfd.kernel.readable`."""
 
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+
     async def Stat(
         self, request: files_pb2.StatRequest, context: Context
     ) -> files_pb2.FileStat:
@@ -40,6 +43,17 @@ class FilesService(files_pb2_grpc.FilesServicer):
 
         async for batch in from_blocking(read):
             yield files_pb2.ListFilesChunk(files=map(_message, batch))
+
+    async def Storage(
+        self, request: files_pb2.StorageRequest, context: Context
+    ) -> files_pb2.StorageResponse:
+        found = await work.run(file_reader.room, self._state_dir)
+        return files_pb2.StorageResponse(
+            path=self._state_dir,
+            total_bytes=found.total,
+            free_bytes=found.free,
+            read_only=found.read_only,
+        )
 
     async def Peek(
         self, request: files_pb2.PeekRequest, context: Context

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x62pfd/v1/files.proto\x12\x07\x62pfd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x0bStatRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tno_follow\x18\x02 \x01(\x08\"\xe6\x01\n\x08\x46ileStat\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x1f\n\x04type\x18\x02 \x01(\x0e\x32\x11.bpfd.v1.FileType\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0c\n\x04mode\x18\x04 \x01(\r\x12\x0b\n\x03uid\x18\x05 \x01(\r\x12\x0b\n\x03gid\x18\x06 \x01(\r\x12/\n\x0bmodified_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05inode\x18\x08 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\x04\x12\x13\n\x0blink_target\x18\n \x01(\t\x12\x10\n\x08\x62uild_id\x18\x0b \x01(\x0c\"9\n\x0bReadRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\x19\n\tReadChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\" \n\x10ListFilesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"2\n\x0eListFilesChunk\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.bpfd.v1.FileStat\"+\n\x0bPeekRequest\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x04\"\x1d\n\x0cPeekResponse\x12\r\n\x05value\x18\x01 \x01(\r\"I\n\x0bPokeRequest\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x04\x12\x0b\n\x03\x61\x64\x64\x18\x03 \x01(\x11\x12\x0f\n\x07session\x18\x04 \x01(\t\"\x1d\n\x0cPokeResponse\x12\r\n\x05value\x18\x01 \x01(\r*\x81\x01\n\x08\x46ileType\x12\x19\n\x15\x46ILE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46ILE_TYPE_REGULAR\x10\x01\x12\x17\n\x13\x46ILE_TYPE_DIRECTORY\x10\x02\x12\x15\n\x11\x46ILE_TYPE_SYMLINK\x10\x03\x12\x13\n\x0f\x46ILE_TYPE_OTHER\x10\x04\x32\x94\x02\n\x05\x46iles\x12/\n\x04Stat\x12\x14.bpfd.v1.StatRequest\x1a\x11.bpfd.v1.FileStat\x12\x32\n\x04Read\x12\x14.bpfd.v1.ReadRequest\x1a\x12.bpfd.v1.ReadChunk0\x01\x12<\n\x04List\x12\x19.bpfd.v1.ListFilesRequest\x1a\x17.bpfd.v1.ListFilesChunk0\x01\x12\x33\n\x04Peek\x12\x14.bpfd.v1.PeekRequest\x1a\x15.bpfd.v1.PeekResponse\x12\x33\n\x04Poke\x12\x14.bpfd.v1.PokeRequest\x1a\x15.bpfd.v1.PokeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x62pfd/v1/files.proto\x12\x07\x62pfd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x0bStatRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tno_follow\x18\x02 \x01(\x08\"\xe6\x01\n\x08\x46ileStat\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x1f\n\x04type\x18\x02 \x01(\x0e\x32\x11.bpfd.v1.FileType\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0c\n\x04mode\x18\x04 \x01(\r\x12\x0b\n\x03uid\x18\x05 \x01(\r\x12\x0b\n\x03gid\x18\x06 \x01(\r\x12/\n\x0bmodified_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05inode\x18\x08 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\x04\x12\x13\n\x0blink_target\x18\n \x01(\t\x12\x10\n\x08\x62uild_id\x18\x0b \x01(\x0c\"9\n\x0bReadRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\x19\n\tReadChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\" \n\x10ListFilesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"2\n\x0eListFilesChunk\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.bpfd.v1.FileStat\"\x10\n\x0eStorageRequest\"[\n\x0fStorageResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x12\n\nfree_bytes\x18\x03 \x01(\x04\x12\x11\n\tread_only\x18\x04 \x01(\x08\"+\n\x0bPeekRequest\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x04\"\x1d\n\x0cPeekResponse\x12\r\n\x05value\x18\x01 \x01(\r\"I\n\x0bPokeRequest\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x04\x12\x0b\n\x03\x61\x64\x64\x18\x03 \x01(\x11\x12\x0f\n\x07session\x18\x04 \x01(\t\"\x1d\n\x0cPokeResponse\x12\r\n\x05value\x18\x01 \x01(\r*\x81\x01\n\x08\x46ileType\x12\x19\n\x15\x46ILE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46ILE_TYPE_REGULAR\x10\x01\x12\x17\n\x13\x46ILE_TYPE_DIRECTORY\x10\x02\x12\x15\n\x11\x46ILE_TYPE_SYMLINK\x10\x03\x12\x13\n\x0f\x46ILE_TYPE_OTHER\x10\x04\x32\xd2\x02\n\x05\x46iles\x12/\n\x04Stat\x12\x14.bpfd.v1.StatRequest\x1a\x11.bpfd.v1.FileStat\x12\x32\n\x04Read\x12\x14.bpfd.v1.ReadRequest\x1a\x12.bpfd.v1.ReadChunk0\x01\x12<\n\x04List\x12\x19.bpfd.v1.ListFilesRequest\x1a\x17.bpfd.v1.ListFilesChunk0\x01\x12<\n\x07Storage\x12\x17.bpfd.v1.StorageRequest\x1a\x18.bpfd.v1.StorageResponse\x12\x33\n\x04Peek\x12\x14.bpfd.v1.PeekRequest\x1a\x15.bpfd.v1.PeekResponse\x12\x33\n\x04Poke\x12\x14.bpfd.v1.PokeRequest\x1a\x15.bpfd.v1.PokeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bpfd.v1.files_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILETYPE']._serialized_start=701
-  _globals['_FILETYPE']._serialized_end=830
+  _globals['_FILETYPE']._serialized_start=812
+  _globals['_FILETYPE']._serialized_end=941
   _globals['_STATREQUEST']._serialized_start=65
   _globals['_STATREQUEST']._serialized_end=111
   _globals['_FILESTAT']._serialized_start=114
@@ -46,14 +46,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTFILESREQUEST']._serialized_end=464
   _globals['_LISTFILESCHUNK']._serialized_start=466
   _globals['_LISTFILESCHUNK']._serialized_end=516
-  _globals['_PEEKREQUEST']._serialized_start=518
-  _globals['_PEEKREQUEST']._serialized_end=561
-  _globals['_PEEKRESPONSE']._serialized_start=563
-  _globals['_PEEKRESPONSE']._serialized_end=592
-  _globals['_POKEREQUEST']._serialized_start=594
-  _globals['_POKEREQUEST']._serialized_end=667
-  _globals['_POKERESPONSE']._serialized_start=669
-  _globals['_POKERESPONSE']._serialized_end=698
-  _globals['_FILES']._serialized_start=833
-  _globals['_FILES']._serialized_end=1109
+  _globals['_STORAGEREQUEST']._serialized_start=518
+  _globals['_STORAGEREQUEST']._serialized_end=534
+  _globals['_STORAGERESPONSE']._serialized_start=536
+  _globals['_STORAGERESPONSE']._serialized_end=627
+  _globals['_PEEKREQUEST']._serialized_start=629
+  _globals['_PEEKREQUEST']._serialized_end=672
+  _globals['_PEEKRESPONSE']._serialized_start=674
+  _globals['_PEEKRESPONSE']._serialized_end=703
+  _globals['_POKEREQUEST']._serialized_start=705
+  _globals['_POKEREQUEST']._serialized_end=778
+  _globals['_POKERESPONSE']._serialized_start=780
+  _globals['_POKERESPONSE']._serialized_end=809
+  _globals['_FILES']._serialized_start=944
+  _globals['_FILES']._serialized_end=1282
 # @@protoc_insertion_point(module_scope)

@@ -205,6 +205,51 @@ class ListFilesChunk(_message.Message):
 Global___ListFilesChunk: _TypeAlias = ListFilesChunk  # noqa: Y015
 
 @_typing.final
+class StorageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageRequest: _TypeAlias = StorageRequest  # noqa: Y015
+
+@_typing.final
+class StorageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Folder of the daemon's state."""
+    total_bytes: _builtins.int
+    """Bytes of its file system, and those that the daemon may still use."""
+    free_bytes: _builtins.int
+    read_only: _builtins.bool
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        total_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+        read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "path", b"path", "read_only", b"read_only", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageResponse: _TypeAlias = StorageResponse  # noqa: Y015
+
+@_typing.final
 class PeekRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

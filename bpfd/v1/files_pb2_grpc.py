@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class FilesStub:
     """The target's files that symbolisation and tracing front ends need, and no others:
-    /proc, /sys, tracefs, and ELF files that a process maps or that stand in a system
-    library or program folder. Never memory, keys or environments of processes.
+    /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
+    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
     """
 
     def __init__(self, channel):
@@ -52,6 +52,11 @@ class FilesStub:
                 request_serializer=bpfd_dot_v1_dot_files__pb2.ListFilesRequest.SerializeToString,
                 response_deserializer=bpfd_dot_v1_dot_files__pb2.ListFilesChunk.FromString,
                 _registered_method=True)
+        self.Storage = channel.unary_unary(
+                '/bpfd.v1.Files/Storage',
+                request_serializer=bpfd_dot_v1_dot_files__pb2.StorageRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_files__pb2.StorageResponse.FromString,
+                _registered_method=True)
         self.Peek = channel.unary_unary(
                 '/bpfd.v1.Files/Peek',
                 request_serializer=bpfd_dot_v1_dot_files__pb2.PeekRequest.SerializeToString,
@@ -66,8 +71,8 @@ class FilesStub:
 
 class FilesServicer:
     """The target's files that symbolisation and tracing front ends need, and no others:
-    /proc, /sys, tracefs, and ELF files that a process maps or that stand in a system
-    library or program folder. Never memory, keys or environments of processes.
+    /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
+    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
     """
 
     def Stat(self, request, context):
@@ -84,6 +89,13 @@ class FilesServicer:
 
     def List(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Storage(self, request, context):
+        """Room where the daemon keeps what has to survive a reboot.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -119,6 +131,11 @@ def add_FilesServicer_to_server(servicer, server):
                     request_deserializer=bpfd_dot_v1_dot_files__pb2.ListFilesRequest.FromString,
                     response_serializer=bpfd_dot_v1_dot_files__pb2.ListFilesChunk.SerializeToString,
             ),
+            'Storage': grpc.unary_unary_rpc_method_handler(
+                    servicer.Storage,
+                    request_deserializer=bpfd_dot_v1_dot_files__pb2.StorageRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_files__pb2.StorageResponse.SerializeToString,
+            ),
             'Peek': grpc.unary_unary_rpc_method_handler(
                     servicer.Peek,
                     request_deserializer=bpfd_dot_v1_dot_files__pb2.PeekRequest.FromString,
@@ -139,8 +156,8 @@ def add_FilesServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Files:
     """The target's files that symbolisation and tracing front ends need, and no others:
-    /proc, /sys, tracefs, and ELF files that a process maps or that stand in a system
-    library or program folder. Never memory, keys or environments of processes.
+    /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
+    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
     """
 
     @staticmethod
@@ -214,6 +231,33 @@ class Files:
             '/bpfd.v1.Files/List',
             bpfd_dot_v1_dot_files__pb2.ListFilesRequest.SerializeToString,
             bpfd_dot_v1_dot_files__pb2.ListFilesChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Storage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bpfd.v1.Files/Storage',
+            bpfd_dot_v1_dot_files__pb2.StorageRequest.SerializeToString,
+            bpfd_dot_v1_dot_files__pb2.StorageResponse.FromString,
             options,
             channel_credentials,
             insecure,

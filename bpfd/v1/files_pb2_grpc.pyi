@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class FilesStub:
     """The target's files that symbolisation and tracing front ends need, and no others:
-    /proc, /sys, tracefs, and ELF files that a process maps or that stand in a system
-    library or program folder. Never memory, keys or environments of processes.
+    /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
+    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
     """
 
     @_typing.overload
@@ -39,6 +39,8 @@ class FilesStub:
     Stat: _grpc.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _files_pb2.FileStat]
     Read: _grpc.UnaryStreamMultiCallable[_files_pb2.ReadRequest, _files_pb2.ReadChunk]
     List: _grpc.UnaryStreamMultiCallable[_files_pb2.ListFilesRequest, _files_pb2.ListFilesChunk]
+    Storage: _grpc.UnaryUnaryMultiCallable[_files_pb2.StorageRequest, _files_pb2.StorageResponse]
+    """Room where the daemon keeps what has to survive a reboot."""
     Peek: _grpc.UnaryUnaryMultiCallable[_files_pb2.PeekRequest, _files_pb2.PeekResponse]
     """Two bytes of a process: a USDT semaphore."""
     Poke: _grpc.UnaryUnaryMultiCallable[_files_pb2.PokeRequest, _files_pb2.PokeResponse]
@@ -46,22 +48,24 @@ class FilesStub:
 @_typing.type_check_only
 class FilesAsyncStub(FilesStub):
     """The target's files that symbolisation and tracing front ends need, and no others:
-    /proc, /sys, tracefs, and ELF files that a process maps or that stand in a system
-    library or program folder. Never memory, keys or environments of processes.
+    /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
+    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Stat: _aio.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _files_pb2.FileStat]  # type: ignore[assignment]
     Read: _aio.UnaryStreamMultiCallable[_files_pb2.ReadRequest, _files_pb2.ReadChunk]  # type: ignore[assignment]
     List: _aio.UnaryStreamMultiCallable[_files_pb2.ListFilesRequest, _files_pb2.ListFilesChunk]  # type: ignore[assignment]
+    Storage: _aio.UnaryUnaryMultiCallable[_files_pb2.StorageRequest, _files_pb2.StorageResponse]  # type: ignore[assignment]
+    """Room where the daemon keeps what has to survive a reboot."""
     Peek: _aio.UnaryUnaryMultiCallable[_files_pb2.PeekRequest, _files_pb2.PeekResponse]  # type: ignore[assignment]
     """Two bytes of a process: a USDT semaphore."""
     Poke: _aio.UnaryUnaryMultiCallable[_files_pb2.PokeRequest, _files_pb2.PokeResponse]  # type: ignore[assignment]
 
 class FilesServicer(metaclass=_abc_1.ABCMeta):
     """The target's files that symbolisation and tracing front ends need, and no others:
-    /proc, /sys, tracefs, and ELF files that a process maps or that stand in a system
-    library or program folder. Never memory, keys or environments of processes.
+    /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
+    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
     """
 
     @_abc_1.abstractmethod
@@ -84,6 +88,14 @@ class FilesServicer(metaclass=_abc_1.ABCMeta):
         request: _files_pb2.ListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_files_pb2.ListFilesChunk], _abc.AsyncIterator[_files_pb2.ListFilesChunk]]: ...
+
+    @_abc_1.abstractmethod
+    def Storage(
+        self,
+        request: _files_pb2.StorageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_files_pb2.StorageResponse, _abc.Awaitable[_files_pb2.StorageResponse]]:
+        """Room where the daemon keeps what has to survive a reboot."""
 
     @_abc_1.abstractmethod
     def Peek(

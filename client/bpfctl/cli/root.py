@@ -29,6 +29,7 @@ COMMANDS = {
     "program": Entry("program", "Programs of the kernel: list, show, dump, graph."),
     "link": Entry("link", "Links: list, show, update."),
     "target": Entry("target", "Targets: add, list, info, remove."),
+    "doctor": Entry("doctor", "What a target can do, what is missing, and what helps."),
     "lab": Entry("lab", "Virtual boards: list, up, down, ssh, run."),
     "btf": Entry("btf", "Types: dump; of kernels without: fetch, add, list, remove."),
     "bundle": Entry("bundle", "The daemon as one file for devices: build, list, show."),
