@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from bpfctl.doctor.check import Check
 from bpfctl.doctor.facts import Facts
@@ -44,6 +44,7 @@ def group_of(feature: str) -> str:
 
 def checks(facts: Facts) -> Iterator[Check]:
     """Each feature by group, behind a line that counts them."""
+    built_in = _built_in(facts)
     for group in GROUPS:
         found = [
             feature
@@ -63,12 +64,14 @@ def checks(facts: Facts) -> Iterator[Check]:
             essential,
         )
         for feature in found:
-            yield _feature(facts, group, feature)
+            yield _feature(facts, group, feature, built_in)
         if group == TRACING:
             yield from _disarmed(facts)
 
 
-def _feature(facts: Facts, group: str, feature: target_pb2.Feature) -> Check:
+def _feature(
+    facts: Facts, group: str, feature: target_pb2.Feature, built_in: Collection[str]
+) -> Check:
     name = feature.name.removeprefix("program ").removeprefix("map batch ")
     name = name.removeprefix("map ")
     if feature.supported:
@@ -81,19 +84,27 @@ def _feature(facts: Facts, group: str, feature: target_pb2.Feature) -> Check:
         )
     if instead := instead_of(feature.name, facts.has):
         reason += f"; {instead}"
-    return Check(group, name, "missing", reason, _remedy(facts, feature, bool(young)))
+    return Check(group, name, "missing", reason, _remedy(facts, feature, bool(young), built_in))
 
 
-def _remedy(facts: Facts, feature: target_pb2.Feature, young: bool) -> str:
+def _built_in(facts: Facts) -> set[str]:
+    """Options that are set: by the configuration, or because what they bring works."""
+    found = set(facts.options)
+    for feature in facts.info.features:
+        if feature.supported:
+            found.update(options_of(feature.name))
+    return found
+
+
+def _remedy(
+    facts: Facts, feature: target_pb2.Feature, young: bool, built_in: Collection[str]
+) -> str:
     wanted = options_of(feature.name, feature.needs)
     since = f"Linux {feature.since} or newer" if young else ""
-    if not facts.options:
-        built = f"a kernel with {', '.join(wanted)}" if wanted else ""
-        return ", and ".join(filter(None, (since, built)))
-    unset = [option for option in wanted if option not in facts.options]
-    if unset:
-        built = f"a kernel with {', '.join(f'{option}=y' for option in unset)} (not set here)"
-        return f"{since}, built with {', '.join(unset)}" if since else built
+    lacking = ", ".join(f"{option}=y" for option in wanted if option not in built_in)
+    if lacking:
+        here = " (not set here)" if facts.options else ""
+        return f"{since}, built with {lacking}" if since else f"a kernel with {lacking}{here}"
     if since:
         return since
     if "EPERM" in feature.probe:
@@ -101,7 +112,7 @@ def _remedy(facts: Facts, feature: target_pb2.Feature, young: bool) -> str:
             "its options are set: a policy of the kernel refuses it (lockdown, LSM, seccomp, "
             "the capabilities above)"
         )
-    modules = [option for option in wanted if facts.options[option] == "m"]
+    modules = [option for option in wanted if facts.options.get(option) == "m"]
     if modules:
         return f"load the module of {', '.join(modules)}"
     words = re.sub(r"(, and )?CONFIG_\w+( and | in )?", "", feature.needs).strip(" ;,")

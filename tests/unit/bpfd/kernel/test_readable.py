@@ -85,3 +85,32 @@ def test_a_part_of_procfs_mounted_elsewhere_is_not_proc() -> None:
 def test_paths_that_are_refused_unopened(path: str) -> None:
     with pytest.raises(InvalidArgument, match="path"), readable.opened(path):
         pass
+
+
+def configuration(
+    path: str, mode: int = 0o100644, owner: int = 0, mounted: bool = True
+) -> Place:
+    status = os.stat_result((mode, 1, 1, 1, owner, 0, 10, 0, 0, 0))
+    mount = MountPoint("ext4", "/", False, "/", 1) if mounted else None
+    return Place(-1, 0xEF53, path, status, mount)
+
+
+@pytest.mark.parametrize("pattern", readable.CONFIGURATIONS)
+def test_the_running_kernels_configuration(pattern: str) -> None:
+    path = pattern.format(os.uname().release)
+    readable.check_readable(configuration(path), path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        configuration("/boot/config-of-another-kernel"),
+        configuration(f"/boot/config-{os.uname().release}.old"),
+        configuration(f"/boot/config-{os.uname().release}", mode=0o100600),
+        configuration(f"/boot/config-{os.uname().release}", owner=1000),
+        configuration(f"/boot/config-{os.uname().release}", mounted=False),
+    ],
+)
+def test_what_is_no_configuration_of_it(place: Place) -> None:
+    with pytest.raises(PermissionMissing):
+        readable.check_readable(place, place.path)
