@@ -30,8 +30,9 @@ _ON_CPU = 1 << 0
 _NO_CONTEXT_BACK = (ProgType.SYSCALL, ProgType.RAW_TRACEPOINT, ProgType.TRACING)
 _BEHIND_MAPS = (AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP)
 _REFUSED = {
-    errno.EINVAL: "a packet has at least 14 bytes; fields of the context that the kernel "
-    "does not take have to be 0; one of these does not fit this type of program",
+    errno.EINVAL: "fields of the context that the kernel does not take have to be 0, those "
+    "that the program reads have to be there; or packet, repeat, CPU do not fit this type",
+    errno.EAFNOSUPPORT: "the context says no family: 2 is IPv4, 10 is IPv6",
     errno.ENODEV: "the context names an interface that this network namespace has not",
     errno.ENOSPC: "the packet behind the run does not fit: ask for more room (data_out_size)",
     errno.E2BIG: "the context is longer than that of this kernel, and not 0 there",
@@ -160,8 +161,8 @@ def _explained(error: OSError, program: Program, data: bytes) -> BpfdError:
     kind = (name_of(ProgType, program.type) or f"type {program.type}").lower()
     if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
         return NotSupported(
-            f"test runs of program {program.name}: its kernel has none for {kind}",
-            needs="attach it and cause what it waits for",
+            f"test runs of {kind} programs",
+            needs=f"attach {program.name} and cause what it waits for",
         )
     if program.expected_attach_type in _BEHIND_MAPS and program.type == ProgType.XDP:
         return NotSupported(

@@ -23,6 +23,7 @@ COMMANDS = {
     "detach": Entry("detach", "Detach a link."),
     "unload": Entry("unload", "Detach an object's links and drop it."),
     "top": Entry("top", "What every program costs: runs, time, CPU share, live."),
+    "test-run": Entry("test_run", "Run a program with packets: verdict, changes, time."),
     "events": Entry("events", "Show the events of a ring buffer or perf buffer."),
     "map": Entry("map", "Maps: list, show, dump, get, set, delete."),
     "object": Entry("object", "Objects that the daemon holds: list, show."),
