@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +110,34 @@ def test_streams_are_of_one_target(
     assert "'one,two' names 2 targets (one, two), and this is for one" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("command", [["program", "list"], ["unload", "x"], ["doctor"]])
+def test_an_interrupt_ends_the_wait_for_all(
+    fakes: Fakes, command: list[str], tmp_path: Path
+) -> None:
+    for fake in fakes:
+        fake.target.hold = threading.Event()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bpfctl", *command, "-t", "one,two"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not all(fake.target.calls for fake in fakes):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.communicate(timeout=20)[1]
+        assert process.returncode == 130
+        assert all(fake.target.cancelled.wait(10) for fake in fakes)
+    finally:
+        process.kill()
+        for fake in fakes:
+            assert fake.target.hold
+            fake.target.hold.set()
 
 
 def test_the_worst_exit_code() -> None:

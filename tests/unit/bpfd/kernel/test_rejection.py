@@ -54,6 +54,13 @@ def test_too_large_and_interrupted() -> None:
     assert isinstance(rejection.explain(errno.EAGAIN, [], "bad", "", TYPES), KernelError)
 
 
+def test_a_log_that_is_full() -> None:
+    found = rejection.program_refused(errno.ENOSPC, "p", "0: (b7) r0 = 0\n" * 9, 1)
+    assert isinstance(found, LimitExceeded)
+    assert "log of program p" in found.what
+    assert "lower log level" in found.hint
+
+
 def test_a_refused_map() -> None:
     lines = ["libbpf: map 'flows': failed to create: Invalid argument(-22)"]
     error = rejection.explain(errno.EINVAL, lines, "", "", TYPES)
