@@ -62,11 +62,9 @@ def configure(programs: dict[str, ctypes.c_void_p], options: LoadOptions) -> Non
             lib.bpf_program__set_ifindex(item, setting.ifindex)
     for name, item in programs.items():
         aimed = name in options.programs and options.programs[name].attach_function
-        found = sections.meaning(section(item))
-        if found is None or not found.by_btf or aimed or not lib.bpf_program__autoload(item):
+        if aimed or not lib.bpf_program__autoload(item):
             continue
-        _, _, function = section(item).partition("/")
-        if function:
+        if function := sections.function(section(item)):
             _aim(name, item, ProgramSetting(attach_function=function))
 
 

@@ -70,6 +70,23 @@ def meaning(section: str) -> Section | None:
     return _SECTIONS.get(name) or _SECTIONS.get(name.partition("/")[0])
 
 
+_TRACED = ("fentry", "fexit", "fmod_ret")
+
+
+def function(section: str) -> str:
+    """The function that libbpf 1.0 does not find in a section by itself; empty: it does.
+
+    That of a section it does not know, and of SEC("fentry/MODULE:FUNCTION") (libbpf 1.6); the
+    module is found by the function.
+    """
+    name, _, behind = section.removeprefix("?").partition("/")
+    found = _SECTIONS.get(name)
+    module, _, plain = behind.rpartition(":")
+    if (found is not None and found.by_btf) or (module and name.removesuffix(".s") in _TRACED):
+        return plain
+    return ""
+
+
 _SLEEPY, _READABLE = "struct_ops.s", "struct_ops/\1"
 
 

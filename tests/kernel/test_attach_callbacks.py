@@ -71,10 +71,12 @@ def test_a_program_sees_another_one_run(function: str) -> None:
         fd = target.programs["program"].fd
         setting = ProgramSetting(load=True, attach_function=function, attach_program_fd=fd)
         watched = Constant(".rodata", 0, struct.pack("=I", os.getpid()))
-        options = LoadOptions(programs={"entry": setting}, constants=(watched,))
+        options = LoadOptions(programs={"aimed_entry": setting}, constants=(watched,))
         with loaded("aimed", options=options) as found:
-            each = found.programs["entry"]
-            entry = Program(each.fd, each.id, "entry", each.type, each.expected_attach_type)
+            each = found.programs["aimed_entry"]
+            entry = Program(
+                each.fd, each.id, "aimed_entry", each.type, each.expected_attach_type
+            )
             point = attach_pb2.AttachPoint(tracing=attach_pb2.Tracing())
             try:
                 attachment = attach.attach(entry, point)

@@ -33,7 +33,7 @@ def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def owned_names() -> set[str]:
-    return {"tracepoint", "entries", "entry", "hook", "packet"}
+    return {"aimed_event", "aimed_entries", "aimed_entry", "aimed_hook", "aimed_packet"}
 
 
 def fork() -> None:
@@ -60,44 +60,48 @@ def runs(cli: Cli, program: str, point: str, *more: str) -> int:
 
 def test_another_tracepoint(cli: Cli) -> None:
     # Forks happen in the watched process, ends of children in the children.
-    assert runs(cli, "tracepoint", "tracepoint=tp_btf") == 0
-    assert runs(cli, "tracepoint", "tracepoint=tp_btf:sched_process_fork") == 3
-    assert runs(cli, "tracepoint", "tp_btf:sched_process_fork", "-D", "BARE") == 3
+    assert runs(cli, "aimed_event", "aimed_event=tp_btf") == 0
+    assert runs(cli, "aimed_event", "aimed_event=tp_btf:sched_process_fork") == 3
+    assert runs(cli, "aimed_event", "tp_btf:sched_process_fork", "-D", "BARE") == 3
 
 
 def test_another_iterator(cli: Cli) -> None:
-    run = ("run", SOURCE, "--program", "entries", "--no-maps")
+    run = ("run", SOURCE, "--program", "aimed_entries", "--no-maps")
     tasks = cli(*run)
     assert set(tasks.splitlines()) == {"entry"}
     # The iterator itself is a link, and there are far fewer of those than tasks.
     links = cli(*run, "--attach", "iterator:bpf_link")
     assert 1 <= links.count("entry\n") < tasks.count("entry\n")
-    assert cli("load", SOURCE, "--program", "entries", "--function", "entries=bpf_map")
-    cli("attach", "aimed/entries", "iterator:bpf_map")
-    assert "entry\n" in cli("link", "read", "aimed/entries")
+    assert cli(
+        "load", SOURCE, "--program", "aimed_entries", "--function", "aimed_entries=bpf_map"
+    )
+    cli("attach", "aimed/aimed_entries", "iterator:bpf_map")
+    assert "entry\n" in cli("link", "read", "aimed/aimed_entries")
     cli("unload", "aimed")
 
 
 def test_what_is_said_of_a_program_that_is_for_something_else(cli: Cli) -> None:
-    program = ("--program", "tracepoint")
+    program = ("--program", "aimed_event")
     cli("load", SOURCE, *program)
-    said = cli.refused(2, "attach", "aimed/tracepoint", "tp_btf:sched_process_fork")
+    said = cli.refused(2, "attach", "aimed/aimed_event", "tp_btf:sched_process_fork")
     assert "was loaded for btf_trace_sched_process_exit" in said
-    assert "--function tracepoint=sched_process_fork" in said
-    cli("attach", "aimed/tracepoint", "tp_btf:sched_process_exit")
+    assert "--function aimed_event=sched_process_fork" in said
+    cli("attach", "aimed/aimed_event", "tp_btf:sched_process_exit")
     cli("unload", "aimed")
 
-    said = cli.refused(2, "run", SOURCE, *program, "--attach", "tracepoint=fentry:vfs_read")
+    said = cli.refused(2, "run", SOURCE, *program, "--attach", "aimed_event=fentry:vfs_read")
     assert 'its section is SEC("tp_btf/sched_process_exit")' in said
     twice = ("--attach", "tp_btf:sched_switch", "--attach", "tp_btf:sched_process_fork")
     assert "loaded for one function" in cli.refused(2, "run", SOURCE, *program, *twice)
-    said = cli.refused(2, "load", SOURCE, *program, "--function", "tracepoint=none_such")
+    said = cli.refused(2, "load", SOURCE, *program, "--function", "aimed_event=none_such")
     assert "no BTF of it" in said
-    said = cli.refused(2, "load", SOURCE, "--program", "packet", "--function", "packet=f")
+    said = cli.refused(
+        2, "load", SOURCE, "--program", "aimed_packet", "--function", "aimed_packet=f"
+    )
     assert "type xdp" in said
     said = cli.refused(2, "load", SOURCE, *program, "-D", "BARE")
-    assert "--function tracepoint=FUNCTION" in said
-    said = cli.refused(2, "load", SOURCE, *program, "--function", "tracepoint=a/b")
+    assert "--function aimed_event=FUNCTION" in said
+    said = cli.refused(2, "load", SOURCE, *program, "--function", "aimed_event=a/b")
     assert "OBJECT/PROGRAM:FUNCTION" in said
     assert cli.json("object", "list") == []
 
@@ -105,8 +109,8 @@ def test_what_is_said_of_a_program_that_is_for_something_else(cli: Cli) -> None:
 def test_functions_and_hooks_of_the_kernel(cli: Cli) -> None:
     """Where the kernel takes such programs; elsewhere it says that it does not."""
     for program, point in (
-        ("entry", "fentry:kernel_clone"),
-        ("hook", "lsm:task_alloc"),
+        ("aimed_entry", "fentry:kernel_clone"),
+        ("aimed_hook", "lsm:task_alloc"),
     ):
         watched = ("--set", f"watched_pid={os.getpid()}")
         probe = cli.try_("load", SOURCE, "--program", program, *watched)

@@ -33,14 +33,14 @@ static __always_inline void count(void)
 }
 
 SEC("?tp_btf" OF("sched_process_exit"))
-int tracepoint(void *ctx)
+int aimed_event(void *ctx)
 {
 	count();
 	return 0;
 }
 
 SEC("?iter" OF("task"))
-int entries(struct bpf_iter__task *ctx)
+int aimed_entries(struct bpf_iter__task *ctx)
 {
 	static const char line[] = "entry\n";
 
@@ -49,21 +49,21 @@ int entries(struct bpf_iter__task *ctx)
 }
 
 SEC("?fentry" OF("bpf_map_area_alloc"))
-int entry(void *ctx)
+int aimed_entry(void *ctx)
 {
 	count();
 	return 0;
 }
 
 SEC("?lsm" OF("file_open"))
-int hook(void *ctx)
+int aimed_hook(void *ctx)
 {
 	count();
 	return 0;
 }
 
 SEC("?xdp")
-int packet(struct xdp_md *ctx)
+int aimed_packet(struct xdp_md *ctx)
 {
 	return XDP_PASS;
 }
