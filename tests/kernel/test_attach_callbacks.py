@@ -70,7 +70,7 @@ def test_a_program_sees_another_one_run(function: str) -> None:
     with loaded("freplace") as target:
         fd = target.programs["program"].fd
         setting = ProgramSetting(load=True, attach_function=function, attach_program_fd=fd)
-        watched = Constant(".rodata", 0, struct.pack("=I", os.getpid()))
+        watched = Constant(".rodata.watched", 0, struct.pack("=I", os.getpid()))
         options = LoadOptions(programs={"aimed_entry": setting}, constants=(watched,))
         with loaded("aimed", options=options) as found:
             each = found.programs["aimed_entry"]

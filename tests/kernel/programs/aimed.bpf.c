@@ -14,8 +14,8 @@ struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 } __attribute__((preserve_access_index));
 
-/* Process that is counted. Set before the load. */
-const volatile __u32 watched_pid;
+/* Process that is counted. Set before the load; alone in its section. */
+const volatile __u32 watched_pid SEC(".rodata.watched");
 
 /* Runs in that process. Written here. */
 __u64 runs;
@@ -42,9 +42,9 @@ int aimed_event(void *ctx)
 SEC("?iter" OF("task"))
 int aimed_entries(struct bpf_iter__task *ctx)
 {
-	static const char line[] = "entry\n";
+	char line[] = { 'e', 'n', 't', 'r', 'y', '\n' };
 
-	bpf_seq_write(ctx->meta->seq, line, sizeof(line) - 1);
+	bpf_seq_write(ctx->meta->seq, line, sizeof(line));
 	return 0;
 }
 
