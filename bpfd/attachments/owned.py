@@ -37,6 +37,39 @@ def add_point(message: links_pb2.Attachment, held: HeldLink) -> None:
             message.netns_inode = os.stat(path).st_ino
 
 
+def link_names(held: Iterable[HeldLink]) -> dict[int, str]:
+    """Names by link id; of a chain of XDP programs all, the first to run first."""
+    names: dict[int, list[str]] = {}
+    for each in sorted(held, key=_priority):
+        for number in each.link_ids:
+            names.setdefault(number, []).append(each.name)
+    return {number: ", ".join(each) for number, each in names.items()}
+
+
+def with_chains(
+    held: Iterable[HeldLink], found: Iterable[links_pb2.Attachment]
+) -> Iterator[links_pb2.Attachment]:
+    """Behind each composed program those that it is composed of."""
+    members: dict[int, list[HeldLink]] = {}
+    for each in sorted(held, key=_priority):
+        for number in each.link_ids if _priority(each) else ():
+            members.setdefault(number, []).append(each)
+    for message in found:
+        yield message
+        for position, each in enumerate(members.get(message.link_id, ()), 1):
+            part = links_pb2.Attachment()
+            part.CopyFrom(message)
+            part.program_id, part.composed_program_id = each.program_id, message.program_id
+            part.position, part.link = position, each.name
+            part.point.xdp.priority = _priority(each)
+            part.point.xdp.proceed_on[:] = each.point.xdp.proceed_on
+            yield part
+
+
+def _priority(link: HeldLink) -> int:
+    return link.point.xdp.priority if link.point.WhichOneof("point") == "xdp" else 0
+
+
 def name_unlinked(
     held: Iterable[HeldLink], found: Iterable[links_pb2.Attachment]
 ) -> Iterator[links_pb2.Attachment]:

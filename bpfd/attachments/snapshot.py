@@ -37,7 +37,7 @@ _NOT_SEARCHED = (
         "they are not searched; their programs are of type sched_act",
     ),
     (
-        "network namespaces of netfilter links",
+        "the network namespace of netfilter links",
         "the kernel does not tell them; those of this daemon are known",
     ),
 )
@@ -81,11 +81,12 @@ class _Look:
 
     def attachments(self) -> list[links_pb2.Attachment]:
         """Every place, each once."""
-        names = {number: each.name for each in self._held for number in each.link_ids}
+        names = owned.link_names(self._held)
         links = Links(self.infos, self.opened, self.pins[holders.LINK], names)
         types = {int(each.type) for each in self.programs}
         told = events.sort(events.ask(self.opened), self.infos, links.fds)
-        found = list(network.attachments(self.namespaces, links, types, self._leave_out))
+        inside = network.attachments(self.namespaces, links, types, self._leave_out)
+        found = list(owned.with_chains(self._held, inside))
         found += cgroups.attachments(links, types, effective=self._effective)
         found += maps.attachments(links, {each.id: int(each.type) for each in self.maps})
         found += map_entries.attachments(self.maps, self._leave_out)

@@ -474,7 +474,11 @@ def prog_query(target: int, attach_type: int, flags: int = 0) -> tuple[list[int]
 
 def query(target: int, attach_type: int, flags: int = 0) -> Query:
     """BPF_PROG_QUERY of a cgroup, map or namespace (an fd), or an interface (its index)."""
-    capacity = 64
+    attr = attr_of.ProgQuery(target, attach_type, flags)
+    bpf(Cmd.PROG_QUERY, attr)
+    if not attr.prog_cnt:  # as nearly everywhere, when all of a machine is asked
+        return Query([], [], [], attr.revision)
+    capacity = attr.prog_cnt + 8
     while True:
         programs, links, each_flags = ((c_uint32 * capacity)() for _ in range(3))
         attr = attr_of.ProgQuery(

@@ -581,6 +581,7 @@ class Attachment(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     DETACHED_FIELD_NUMBER: _builtins.int
+    COMPOSED_PROGRAM_ID_FIELD_NUMBER: _builtins.int
     HOLDERS_FIELD_NUMBER: _builtins.int
     PINNED_PATHS_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
@@ -623,6 +624,10 @@ class Attachment(_message.Message):
     """Member of a struct_ops, a program's name in a route, or a map's key."""
     detached: _builtins.bool
     """What the link was attached to has gone: it runs its program nowhere."""
+    composed_program_id: _builtins.int
+    """The program that the kernel runs there, and that this one is a part of (a chain of XDP
+    programs); 0: it is this one. `position` is then the place in the chain.
+    """
     link: _builtins.str
     """Link of this daemon that it belongs to; empty: foreign."""
     @_builtins.property
@@ -668,13 +673,14 @@ class Attachment(_message.Message):
         address: _builtins.int = ...,
         member: _builtins.str = ...,
         detached: _builtins.bool = ...,
+        composed_program_id: _builtins.int = ...,
         holders: _abc.Iterable[_common_pb2.Holder] | None = ...,
         pinned_paths: _abc.Iterable[_builtins.str] | None = ...,
         link: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "filter", b"filter", "point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "address", b"address", "attach_flags", b"attach_flags", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "cgroup_path", b"cgroup_path", "detached", b"detached", "events", b"events", "filter", b"filter", "holders", b"holders", "ifindex", b"ifindex", "inherited", b"inherited", "interface", b"interface", "link", b"link", "link_id", b"link_id", "link_type", b"link_type", "link_type_name", b"link_type_name", "map_id", b"map_id", "member", b"member", "method", b"method", "netns_inode", b"netns_inode", "offset", b"offset", "pinned_paths", b"pinned_paths", "point", b"point", "position", b"position", "program_id", b"program_id", "revision", b"revision", "target_name", b"target_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "address", b"address", "attach_flags", b"attach_flags", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "cgroup_path", b"cgroup_path", "composed_program_id", b"composed_program_id", "detached", b"detached", "events", b"events", "filter", b"filter", "holders", b"holders", "ifindex", b"ifindex", "inherited", b"inherited", "interface", b"interface", "link", b"link", "link_id", b"link_id", "link_type", b"link_type", "link_type_name", b"link_type_name", "map_id", b"map_id", "member", b"member", "method", b"method", "netns_inode", b"netns_inode", "offset", b"offset", "pinned_paths", b"pinned_paths", "point", b"point", "position", b"position", "program_id", b"program_id", "revision", b"revision", "target_name", b"target_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attach_type: _TypeAlias = _typing.Literal["attach_type"]  # noqa: Y015
     _WhichOneofArgType__attach_type: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type"]  # noqa: Y015

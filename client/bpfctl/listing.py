@@ -139,7 +139,7 @@ def program_row(program: common_pb2.KernelProgram) -> Row:
         row["map_ids"] = list(program.map_ids)
     if program.btf_id:
         row["btf_id"] = program.btf_id
-    row |= _owners(program.pinned_paths, program.holders)
+    row |= owners(program.pinned_paths, program.holders)
     if program.verified_insns:
         row["verified_insns"] = program.verified_insns
     if program.object:
@@ -171,7 +171,7 @@ def map_row(entry: common_pb2.KernelMap) -> Row:
         row["map_extra"] = entry.map_extra
     if entry.btf_id:
         row["btf_id"] = entry.btf_id
-    row |= _owners(entry.pinned_paths, entry.holders)
+    row |= owners(entry.pinned_paths, entry.holders)
     if entry.object:
         row |= {"object": entry.object, "member": entry.member}
     return row
@@ -206,7 +206,7 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         )
         if link.offset:
             row["offset"] = link.offset
-    row |= _owners(link.pinned_paths, link.holders)
+    row |= owners(link.pinned_paths, link.holders)
     if link.HasField("point"):
         row["point"] = describe(link.point)
     if link.link:
@@ -338,7 +338,8 @@ def seconds(time: Timestamp) -> float:
     return round(time.seconds + time.nanos / 1e9, 3)
 
 
-def _owners(pinned: Iterable[str], holders: Iterable[common_pb2.Holder]) -> Row:
+def owners(pinned: Iterable[str], holders: Iterable[common_pb2.Holder]) -> Row:
+    """ "pinned" and "pids" of what has such; a row to be put behind another."""
     row: Row = {}
     paths = list(pinned)
     if paths:

@@ -45,6 +45,8 @@ class Busy:
     """Fds of links by what they are."""
     done: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    sampler: tuple[int, int] = (0, 0)
+    """(pid, fd) of a perf event with a program on its samples, without a link."""
 
     def fd(self, source: str, name: str) -> int:
         """A program's fd."""
@@ -274,6 +276,17 @@ def _samples(busy: Busy, undo: ExitStack) -> None:
     busy.link("samples", fd)
 
 
+def _samples_event(busy: Busy, undo: ExitStack) -> None:
+    """In a process of its own: where a process has such links, too, it cannot be told."""
+    event = perf_event.open_sampler(1, 1, cpu=0, frequency=10)
+    fcntl.ioctl(event, _SET_BPF, busy.fd("hooks", "sample_other"))
+    process = subprocess.Popen(["sleep", "300"], pass_fds=[event])
+    os.close(event)
+    undo.callback(process.wait)
+    undo.callback(process.kill)
+    busy.sampler = (process.pid, event)
+
+
 def _sockmap(busy: Busy, undo: ExitStack) -> None:
     loaded = _load(busy, "sockmap")
     programs = {each.expected_attach_type: each for each in loaded.programs.values()}
@@ -362,7 +375,14 @@ def _maps(busy: Busy, undo: ExitStack) -> None:
 _STEPS = (
     *(_xdp_link, _xdp_netlink, _clsact, _tc_block, _tc_class, _tcx),
     *(_cgroup_link, _cgroup_attach, _raw_tracepoint, _tp_btf),
-    *(_tracepoint_link, _tracepoint_event, _uprobe_link, _uretprobe_event, _samples),
+    *(
+        _tracepoint_link,
+        _tracepoint_event,
+        _uprobe_link,
+        _uretprobe_event,
+        _samples,
+        _samples_event,
+    ),
     *(_sockmap, _sockmap_link, _netns_links, _flow_dissector_attach, _netfilter),
     *(_iterators, _struct_ops, _route, _calls, _maps),
 )

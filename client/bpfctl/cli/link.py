@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from bpfctl.target import Target
     from bpfd.v1 import links_pb2
 
+COLUMNS = (
+    *("id", "type", "prog_id", "program", "point", "state", "link", "lifetime"),
+    *("pids", "pinned"),
+)
+
 
 @click.group(
     cls=LazyGroup,
@@ -33,9 +38,14 @@ def command() -> None:
 @pass_invocation
 def list_links(invocation: Invocation) -> None:
     """Every link of the kernel, and those of the daemon that the kernel has no link for."""
-    rows = invocation.rows_of_each(lambda target: link_rows(target.all_links()))
-    columns = ["id", "type", "prog_id", "link", "program", "point", "state", "lifetime"]
-    invocation.output.rows(rows, invocation.columns(columns))
+    rows = invocation.rows_of_each(_named_rows)
+    invocation.output.rows(rows, invocation.columns(COLUMNS))
+
+
+def _named_rows(target: Target) -> list[dict[str, Any]]:
+    rows = link_rows(target.all_links())
+    add_names(rows, {each.id: each.name for each in target.programs()})
+    return rows
 
 
 def link_rows(answer: links_pb2.ListLinksResponse) -> list[dict[str, Any]]:
@@ -87,6 +97,13 @@ def _member(row: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     return row | programs | {"link": entry["name"]} | _ours(entry)
 
 
+def add_names(rows: list[dict[str, Any]], names: dict[int, str]) -> None:
+    """Names of the programs of others' links, by their ids."""
+    for row in rows:
+        if not row.get("program") and (name := names.get(row["prog_id"])):
+            row["program"] = name
+
+
 def _ours(row: dict[str, Any]) -> dict[str, Any]:
     names = ("object", "program", "point", "method", "lifetime", "attached_at")
     return {name: row[name] for name in names}
@@ -105,7 +122,7 @@ def _find(target: Target, name: str) -> dict[str, Any]:
     """The row of one link. Raises NotFound."""
     from bpfctl.errors import NotFound
 
-    rows = link_rows(target.all_links())
+    rows = _named_rows(target)
     for row in rows:
         if name in (str(row["id"]), row.get("link")):
             return row

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from bpfctl.btf import Codec
     from bpfctl.maps import Encoded, Map, Mode
     from bpfctl.target import Target
+    from bpfd.v1 import common_pb2
 
-COLUMNS = ("id", "type", "name", "bytes_key", "bytes_value", "max_entries", "object", "pinned")
+COLUMNS = (
+    *("id", "type", "name", "bytes_key", "bytes_value", "max_entries", "bytes_memlock"),
+    *("object", "pinned", "pids", "programs"),
+)
 
 _MAP = "MAP is OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."
 
@@ -73,9 +77,27 @@ def list_maps(invocation: Invocation, kind: str | None) -> None:
     """Every map of the kernel, whoever made it."""
     from bpfctl.listing import map_row
 
-    rows = invocation.rows_of_each(lambda target: map(map_row, target.maps(owners=True)))
+    def each(target: Target) -> list[dict[str, Any]]:
+        found = [map_row(entry) for entry in target.maps(owners=True)]
+        add_programs(found, target.programs())
+        return found
+
+    rows = invocation.rows_of_each(each)
     rows = [row for row in rows if kind in (None, row["type"])]
     invocation.output.rows(rows, invocation.columns(COLUMNS))
+
+
+def add_programs(
+    rows: list[dict[str, Any]], programs: Iterable[common_pb2.KernelProgram]
+) -> None:
+    """Names of the programs that use each map."""
+    users: dict[int, list[str]] = {}
+    for program in programs:
+        for number in program.map_ids:
+            users.setdefault(number, []).append(program.name or str(program.id))
+    for row in rows:
+        if row["id"] in users:
+            row["programs"] = users[row["id"]]
 
 
 @click.command(epilog=_MAP)
@@ -89,7 +111,9 @@ def show(invocation: Invocation, name: str) -> None:
     def row(target: Target) -> dict[str, Any]:
         entry = target.map(name)
         key, value = entry.type_names
-        return map_row(entry.info) | {"key_type": key, "value_type": value}
+        found = map_row(entry.info) | {"key_type": key, "value_type": value}
+        add_programs([found], target.programs())
+        return found
 
     invocation.records(invocation.each(row))
 

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.lazy import Entry, LazyGroup
+
+if TYPE_CHECKING:
+    from bpfctl.target import Target
 
 COLUMNS = (
     "id",
@@ -17,6 +22,7 @@ COLUMNS = (
     "bytes_jited",
     "map_ids",
     "object",
+    "pinned",
     "pids",
 )
 
@@ -55,6 +61,9 @@ def list_programs(invocation: Invocation, kind: str | None) -> None:
 @pass_invocation
 def show(invocation: Invocation, name: str) -> None:
     """One program: OBJECT/NAME, a kernel id, the path of a pin, or a name that is unique."""
-    from bpfctl.listing import program_row
+    from bpfctl.visible import Machine, programs
 
-    invocation.records(invocation.each(lambda target: program_row(target.program(name))))
+    def row(target: Target) -> dict[str, Any]:
+        return programs.full_row(target.program(name), Machine(target.machine()))
+
+    invocation.records(invocation.each(row))

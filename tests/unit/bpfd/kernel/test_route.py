@@ -93,3 +93,27 @@ def test_a_route_that_is_gone_is_removed() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rtnetlink, "request", gone)
         route.remove(route.plain(NETWORK, 3))
+
+
+def test_a_program_in_a_route() -> None:
+    # ip route add 192.0.2.0/24 encap bpf xmit pinned ... dev 2; Linux 6.18
+    told = bytes.fromhex(
+        "02180000fe03fd010000000008000f00fe00000008000100c000020008000400020000001c0016001800"
+        "0300110002006c77743a5b2a66736f626a5d000000000600150006000000"
+    )
+    found = route.Tunnel("192.0.2.0/24", 2, route.XMIT, "lwt:[*fsobj]", 0)
+    assert route.tunnels_of(told) == [found]
+
+
+def test_a_program_of_segment_routing() -> None:
+    program = attribute(1, struct.pack("=I", 77)) + attribute(2, b"end\0")
+    tunnel = attribute(22, attribute(8, program)) + attribute(21, struct.pack("=H", 7))
+    assert route.tunnels_of(answer(to("10.1.0.0"), through(4), tunnel)) == [
+        route.Tunnel("10.1.0.0/16", 4, 0, "end", 77)
+    ]
+
+
+def test_other_routes_have_no_program() -> None:
+    mpls = attribute(22, b"\0" * 8) + attribute(21, struct.pack("=H", 1))
+    assert route.tunnels_of(answer(to("10.1.0.0"), mpls)) == []
+    assert route.tunnels_of(answer(bits=0)) == []

@@ -1,0 +1,695 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine with every kind of attachment at work, as bpftool tells it and as we do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpfctl
+import grpc
+import pytest
+from bpfctl.listing import link_row, map_row, map_type, program_type
+from bpfctl.visible import Machine, cgroups, network, programs
+
+from bpfd.kernel import cgroup, elf_object, interface, netns, syscall
+from bpfd.kernel.constants import AttachType
+from bpfd.kernel.load_options import LoadOptions
+from bpfd.v1 import attach_pb2, common_pb2, links_pb2
+from tests.kernel import clang, hooks_support
+from tests.kernel.api import Api
+from tests.kernel.busy_machine import Busy, busy_machine, inode, place_of
+from tests.kernel.chain_support import place
+from tests.kernel.conftest import RunningDaemon, SharedDaemon
+from tests.kernel.hooks_support import needs_root
+
+pytestmark = needs_root
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Seen:
+    """What was there, as we saw it, and where the daemon is that saw it."""
+
+    busy: Busy
+    daemon: RunningDaemon
+    machine: Machine
+    effective: Machine
+    links: dict[int, Row]
+
+    def of(self, program_id: int) -> list[links_pb2.Attachment]:
+        return self.machine.of_program(program_id)
+
+    def of_link(self, what: str) -> links_pb2.Attachment:
+        """The attachment of a link of the busy machine."""
+        with open(f"/proc/self/fdinfo/{self.busy.links[what]}") as file:
+            number = next(int(line.split()[1]) for line in file if line.startswith("link_id"))
+        return next(each for each in self.machine.attachments if each.link_id == number)
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[Seen]:
+    with ExitStack() as undo:
+        daemon = SharedDaemon(undo).running()
+        busy = undo.enter_context(busy_machine())
+        with bpfctl.connect(f"unix:{daemon.socket}") as target:
+            yield Seen(
+                busy,
+                daemon,
+                Machine(target.machine()),
+                Machine(target.machine(effective=True)),
+                {each.id: link_row(each) for each in target.all_links().kernel_links},
+            )
+
+
+def bpftool(*words: str, netns: str = "") -> Any:
+    """What `bpftool -j` prints, with pins."""
+    command = ["bpftool", "-j", "-f", *words]
+    if netns:
+        command = ["nsenter", f"--net=/run/netns/{netns}", *command]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # bpftool 7.1 writes what is no JSON: "flow_dissector":["id":7]
+    return json.loads(re.sub(r'\["id":(\d+)\]', r'[{"id":\1}]', text))
+
+
+def differences(theirs: Row, ours: Row, *, apart: float = 1) -> dict[str, tuple[Any, Any]]:
+    """Fields that both know and tell otherwise; what bpftool has as [] we leave out.
+
+    bpftool's clock of the load is the start of the machine to the second.
+    """
+    found = {}
+    for name, value in theirs.items():
+        mine = ours.get(name, [] if value == [] else None)
+        if isinstance(value, list) and isinstance(mine, list):
+            value, mine = sorted(value, key=str), sorted(mine, key=str)
+        if name == "loaded_at" and abs(value - mine) <= apart:
+            continue
+        if value != mine:
+            found[name] = (value, mine)
+    return found
+
+
+def test_this_kernel_has_most_of_it(seen: Seen) -> None:
+    """A step that fails everywhere would make the comparison an empty one."""
+    needed = {"xdp_link", "xdp_netlink", "clsact", "cgroup_attach", "raw_tracepoint", "sockmap"}
+    assert needed <= set(seen.busy.done), seen.busy.missing
+    assert len(seen.busy.done) >= 15, seen.busy.missing
+
+
+def test_programs_are_those_of_bpftool(seen: Seen) -> None:
+    theirs = {each["id"]: each for each in bpftool("prog", "show")}
+    rows = programs.rows(seen.machine, programs.Filter())
+    ours = {row["id"]: row for row in rows if row["id"]}
+    assert seen.busy.program_ids() <= theirs.keys() & ours.keys()
+    compared = 0
+    for number in seen.busy.program_ids():
+        expected, row = theirs[number], ours[number]
+        if isinstance(expected["type"], int):  # newer than bpftool 7.1
+            assert program_type(expected.pop("type")) == row["type"]
+        expected.pop("pids", None)  # only of a bpftool that was built with iterators
+        assert not differences(expected, row), expected["name"]
+        compared += 1
+    assert compared > 40
+    held = ours[seen.busy.id("hooks", "xdp_count")]["held_by"]
+    assert {(each["pid"], each["by"].split()[0]) for each in held} >= {
+        (os.getpid(), "program"),
+        (os.getpid(), "link"),
+    }
+
+
+def test_maps_are_those_of_bpftool(seen: Seen) -> None:
+    ours = {each.id: map_row(each) for each in seen.machine.answer.maps}
+    mine = {item.id for each in seen.busy.loaded.values() for item in each.maps.values()}
+    assert len(mine) > 8
+    assert mine <= {each["id"] for each in bpftool("map", "show")}
+    for number in mine:
+        # One by one: in a list, bpftool 7.1 shows btf_id of the map before for maps
+        # that have none.
+        expected: Any = bpftool("map", "show", "id", str(number))
+        if isinstance(expected["type"], int):
+            assert map_type(expected.pop("type")) == ours[number]["type"]
+        expected.pop("pids", None)
+        if not ours[number].get("frozen"):
+            ours[number]["frozen"] = 0
+        assert not differences(expected, ours[number]), expected
+
+
+def test_links_are_those_of_bpftool(seen: Seen) -> None:
+    theirs = {each["id"]: each for each in bpftool("link", "show")}
+    attached = {each.link_id: each for each in seen.machine.attachments}
+    compared = 0
+    for fd in seen.busy.links.values():
+        if "bpf_link" not in (kind := os.readlink(f"/proc/self/fd/{fd}")) and "-link" not in (
+            kind
+        ):
+            continue  # a perf event
+        with open(f"/proc/self/fdinfo/{fd}") as file:
+            number = next(int(line.split()[1]) for line in file if line.startswith("link_id"))
+        expected, row = theirs[number], seen.links[number]
+        if isinstance(expected["type"], int):
+            assert expected.pop("type") == attached[number].link_type
+        expected.pop("pids", None)
+        assert not differences(expected, row), expected
+        there = attached[number]
+        # A struct_ops link has no program; its attachments have those of the table.
+        assert there.program_id == expected["prog_id"] or not expected["prog_id"]
+        assert there.method == links_pb2.ATTACHMENT_METHOD_LINK
+        assert [each.pid for each in there.holders] == [os.getpid()]
+        compared += 1
+    assert compared > 20
+
+
+def their_net(name: str) -> tuple[set[Any], set[Any], set[Any]]:
+    (found,) = bpftool("net", "show", netns=name)
+    modes = {"driver": "native", "generic": "generic"}
+    xdp = {(each["ifindex"], modes[each["mode"]], each["id"]) for each in found["xdp"]}
+    tc = {
+        (each["devname"], each["ifindex"], each["kind"], each["name"], each["id"])
+        for each in found["tc"]
+    }
+    return xdp, tc, {each["id"] for each in found["flow_dissector"]}
+
+
+def our_net(machine: Machine, number: int) -> tuple[set[Any], set[Any], set[Any]]:
+    xdp, tc, dissectors = set(), set(), set()
+    for row in network.rows(machine, str(number)):
+        kind, _, rest = row["hook"].partition(" ")
+        if kind == "xdp":
+            xdp.add((row["ifindex"], rest, row["prog_id"]))
+        elif kind == "tc":
+            found = row["filter"]
+            side = f"clsact/{rest}" if found["qdisc"] == "clsact" else found["qdisc"]
+            tc.add((row["ifname"], row["ifindex"], side, found["name"], row["prog_id"]))
+        elif kind == "flow_dissector":
+            dissectors.add(row["prog_id"])
+    return xdp, tc, dissectors
+
+
+def test_interfaces_are_those_of_bpftool(seen: Seen) -> None:
+    for name in (seen.busy.pair.near, seen.busy.pair.far):
+        theirs, ours = their_net(name), our_net(seen.machine, inode(name))
+        assert ours == theirs
+        assert all(theirs[:2]), "nothing was compared"
+
+
+def test_control_groups_are_those_of_bpftool(seen: Seen) -> None:
+    theirs = {
+        each["cgroup"]: each["programs"]
+        for each in bpftool("cgroup", "tree")
+        if each["cgroup"].startswith(seen.busy.cgroup)
+    }
+    ours = {
+        each["cgroup"]: each["programs"]
+        for each in cgroups.rows(seen.machine, seen.busy.cgroup)
+    }
+    assert ours.keys() == theirs.keys() == {seen.busy.cgroup, seen.busy.inner}
+    for group, expected in theirs.items():
+        assert len(ours[group]) == len(expected)
+        by_hook: dict[str, list[Row]] = {}
+        for each in ours[group]:
+            by_hook.setdefault(each["attach_type"], []).append(each)
+        for each in expected:  # of one hook in the order in which they run
+            row = by_hook[each["attach_type"]].pop(0)
+            known = {name: each[name] for name in ("id", "attach_type", "name", "attach_flags")}
+            assert not differences(known, row)
+
+
+def test_what_is_effective_is_what_bpftool_says(seen: Seen) -> None:
+    theirs = {
+        each["cgroup"]: [(item["attach_type"], item["id"]) for item in each["programs"]]
+        for each in bpftool("cgroup", "tree", seen.busy.cgroup, "effective")
+        if each["cgroup"].startswith(seen.busy.cgroup)
+    }
+    ours = {
+        each["cgroup"]: [(item["attach_type"], item["id"]) for item in each["programs"]]
+        for each in cgroups.rows(seen.effective, seen.busy.cgroup)
+    }
+    assert {group: sorted(found) for group, found in ours.items()} == {
+        group: sorted(found) for group, found in theirs.items()
+    }
+    egress = [number for hook, number in theirs[seen.busy.inner] if "egress" in hook]
+    assert egress == [number for hook, number in ours[seen.busy.inner] if "egress" in hook]
+    above = [each for each in seen.effective.attachments if each.inherited]
+    assert seen.busy.id("hooks", "cgroup_drop") in {each.program_id for each in above}
+
+
+def test_perf_events_are_those_of_bpftool(seen: Seen) -> None:
+    ours = {
+        (event.pid, event.fd): each
+        for each in seen.machine.attachments
+        for event in each.events
+    }
+    theirs = [each for each in bpftool("perf", "show") if each["pid"] == os.getpid()]
+    kinds = set()
+    for expected in theirs:
+        found = ours[expected["pid"], expected["fd"]]
+        assert found.program_id == expected["prog_id"]
+        place = expected.get("tracepoint") or expected.get("func") or expected.get("filename")
+        assert found.target_name == place
+        assert found.offset == expected.get("offset", 0)
+        kind = found.point.WhichOneof("point") or ""
+        told = {"uretprobe": "uprobe", "kretprobe": "kprobe"}
+        wanted = told.get(expected["fd_type"], expected["fd_type"])
+        assert kind == wanted or (kind, wanted) == ("tp_btf", "raw_tracepoint")
+        kinds.add(expected["fd_type"])
+    assert kinds >= {"raw_tracepoint", "tracepoint", "uprobe", "uretprobe"} & set(
+        _kinds_done(seen.busy)
+    )
+
+
+def _kinds_done(busy: Busy) -> Iterator[str]:
+    for step, kind in (
+        ("raw_tracepoint", "raw_tracepoint"),
+        ("tracepoint_event", "tracepoint"),
+        ("uprobe_link", "uprobe"),
+        ("uretprobe_event", "uretprobe"),
+    ):
+        if step in busy.done:
+            yield kind
+
+
+def test_order_on_tcx(seen: Seen) -> None:
+    if "tcx" not in seen.busy.done:
+        pytest.skip(seen.busy.missing["tcx"])
+    first, second = seen.of_link("tcx first"), seen.of_link("tcx second")
+    assert (first.position, second.position) == (1, 2)
+    assert first.revision == second.revision > 1
+    assert first.interface == "hk0"
+    assert first.netns_inode == inode(seen.busy.pair.near)
+    assert first.point.tc.interface.netns.name == seen.busy.pair.near
+    hooks = [
+        (row["hook"], row["prog_id"])
+        for row in network.rows(seen.machine, seen.busy.pair.near)
+        if row.get("ifname") == "hk0"
+    ]
+    count, drop = seen.busy.id("hooks", "tc_count"), seen.busy.id("hooks", "tc_drop")
+    assert hooks == [
+        ("xdp native", seen.busy.id("hooks", "xdp_count")),
+        ("tcx ingress", drop),
+        ("tcx ingress", count),
+        ("tc ingress", drop),
+        ("tc ingress", count),
+        ("tcx egress", count),
+        ("tc egress", count),
+    ]
+
+
+def test_filters_have_all_that_tc_says(seen: Seen) -> None:
+    found = [
+        each
+        for each in seen.of(seen.busy.id("hooks", "tc_count"))
+        if each.method == links_pb2.ATTACHMENT_METHOD_FILTER
+    ]
+    by_priority = {each.filter.priority: each for each in found}
+    assert by_priority.keys() >= {7, 2, 9, 4}
+    ingress = by_priority[7]
+    assert (ingress.filter.handle, ingress.position) == (3, 2)
+    assert ingress.filter.direct_action
+    assert ingress.filter.protocol == 3
+    assert by_priority[2].filter.protocol == 0x0800
+    assert not by_priority[2].filter.direct_action
+    assert by_priority[2].filter.class_id == 0x10001
+    assert by_priority[9].filter.block == 7
+    assert by_priority[9].point.tc.direction == attach_pb2.TC_DIRECTION_INGRESS
+    assert by_priority[4].filter.qdisc == "htb"
+    assert by_priority[4].point.tc.direction == attach_pb2.TC_DIRECTION_EGRESS
+
+
+def test_places_without_links(seen: Seen) -> None:
+    busy = seen.busy
+    near, far = inode(busy.pair.near), inode(busy.pair.far)
+    dropped = {
+        (each.netns_inode, each.interface, each.point.xdp.mode)
+        for each in seen.of(busy.id("hooks", "xdp_drop"))
+        if each.method == links_pb2.ATTACHMENT_METHOD_NETLINK
+    }
+    assert dropped == {
+        (near, "lo", attach_pb2.XDP_MODE_GENERIC),
+        (far, "hk1", attach_pb2.XDP_MODE_NATIVE),
+    }
+    by_event = seen.of(busy.id("hooks", "tracepoint_other"))
+    if "tracepoint_event" in busy.done:
+        assert [each.method for each in by_event] == [links_pb2.ATTACHMENT_METHOD_PERF_EVENT]
+        point = by_event[0].point.tracepoint
+        assert (point.category, point.name) == ("syscalls", "sys_enter_getpriority")
+    sockets = {
+        (each.map_id, each.attach_type): each.method
+        for each in seen.machine.attachments
+        if each.point.WhichOneof("point") in ("sk_msg", "sk_skb")
+    }
+    maps = busy.loaded["sockmap"].maps
+    hashed = sockets[maps["hashed"].id, AttachType.SK_MSG_VERDICT]
+    assert hashed == links_pb2.ATTACHMENT_METHOD_PROG_ATTACH
+    assert (maps["sockets"].id, AttachType.SK_SKB_STREAM_PARSER) in sockets
+    calls = [
+        each
+        for each in seen.of(busy.id("hooks", "xdp_drop"))
+        if each.method == links_pb2.ATTACHMENT_METHOD_MAP_ENTRY
+    ]
+    assert [(each.member, seen.machine.map_name(each.map_id)) for each in calls] == [
+        ("5", "busy_calls")
+    ]
+
+
+def test_samples_of_programs_that_the_kernel_does_not_tell(seen: Seen) -> None:
+    if "samples_event" not in seen.busy.done:
+        pytest.skip(seen.busy.missing["samples_event"])
+    found = [
+        each
+        for each in seen.machine.attachments
+        if seen.busy.sampler in [(told.pid, told.fd) for told in each.events]
+    ]
+    assert [(each.program_id, each.link_id) for each in found] == [(0, 0)]
+    assert found[0].point.WhichOneof("point") == "perf_event"
+    assert [each.comm for each in found[0].holders] == ["sleep"]
+    (linked,) = seen.of(seen.busy.id("hooks", "sample"))
+    assert linked.method == links_pb2.ATTACHMENT_METHOD_LINK
+
+
+def test_namespaces_hooks_and_routes(seen: Seen) -> None:
+    busy = seen.busy
+    if "netns_links" in busy.done:
+        near = network.rows(seen.machine, busy.pair.near)
+        lookups = [row for row in near if row["hook"] == "sk_lookup"]
+        assert [row["position"] for row in lookups] == [1, 2]
+        assert all(row["link_id"] for row in lookups)
+        (dissector,) = (row for row in near if row["hook"] == "flow_dissector")
+        assert dissector["method"] == "link"
+    far = {row["hook"]: row for row in network.rows(seen.machine, busy.pair.far)}
+    if "flow_dissector_attach" in busy.done:
+        assert far["flow_dissector"]["method"] == "prog_attach"
+    if "route" in busy.done:
+        assert far["route"]["point"].startswith("lwt:hk1,prefix=192.0.2.0/24")
+        assert far["route"]["target"] == "xmit"
+    if "netfilter" in busy.done:
+        found = seen.of_link("netfilter").point.netfilter
+        assert (found.protocol_family, found.hook, found.priority) == (2, 1, -120)
+
+
+def test_functions_of_struct_ops(seen: Seen) -> None:
+    if "struct_ops" not in seen.busy.done:
+        pytest.skip(seen.busy.missing["struct_ops"])
+    loaded = seen.busy.loaded["struct_ops"]
+    number = loaded.maps["counting"].id
+    found = {
+        each.member: each.program_id
+        for each in seen.machine.attachments
+        if each.map_id == number
+    }
+    assert found == {
+        "ssthresh": loaded.programs["cc_ssthresh"].id,
+        "cong_avoid": loaded.programs["cc_cong_avoid"].id,
+        "undo_cwnd": loaded.programs["cc_undo_cwnd"].id,
+    }
+
+
+def test_uprobe_of_a_link_and_its_event_are_one(seen: Seen) -> None:
+    if "uprobe_link" not in seen.busy.done:
+        pytest.skip(seen.busy.missing["uprobe_link"])
+    (found,) = seen.of(seen.busy.id("hooks", "probe_entry"))
+    assert found.method == links_pb2.ATTACHMENT_METHOD_LINK
+    event = (os.getpid(), seen.busy.links["uprobe event"])
+    assert [(each.pid, each.fd) for each in found.events] == [event]
+    path, offset = place_of("sched_get_priority_max")
+    assert found.point.uprobe.binary == path
+    assert found.point.uprobe.file_offset == offset
+
+
+@pytest.fixture
+def cli(seen: Seen, tmp_path: Path) -> Callable[..., str]:
+    """The command line at that daemon: gives what it writes."""
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "bpfctl", "-t", f"unix:{seen.daemon.socket}", *words]
+        environment = {**os.environ, "BPFCTL_CONFIG_DIR": str(tmp_path)}
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_ps(seen: Seen, cli: Callable[..., str]) -> None:
+    lines = cli("ps", "--name", "xdp_*", "--pid", str(os.getpid())).splitlines()
+    assert lines[0].split() == [
+        *("ID", "TYPE", "NAME", "ATTACHED", "HELD_BY", "MAPS", "MEMORY", "OBJECT")
+    ]
+    (count,) = (line for line in lines if " xdp_count " in line)
+    assert f"xdp:hk0@{seen.busy.pair.near}" in count
+    assert f"[{os.getpid()}]" in count
+    rows = json.loads(cli("ps", "-o", "json", "--foreign", "--type", "sched_cls"))
+    assert {row["type"] for row in rows} == {"sched_cls"}
+    count_row = next(row for row in rows if row["id"] == seen.busy.id("hooks", "tc_count"))
+    assert {each["method"] for each in count_row["attached"]} >= {"filter"}
+    assert [each["name"] for each in count_row["maps"]] == ["hits"]
+    wide = cli("ps", "--wide", "--name", "tc_drop")
+    assert f"clsact:hk0,ingress,priority=5,handle=3,netns={seen.busy.pair.near}" in wide
+    assert cli("ps", "--ours") == ""
+
+
+def test_net_and_tree_for_people(seen: Seen, cli: Callable[..., str]) -> None:
+    text = cli("net", "--netns", seen.busy.pair.near)
+    head, *rest = text.splitlines()
+    assert head.startswith(f"network namespace {seen.busy.pair.near} net:[")
+    assert any(re.match(r"├─ hk0 \(\d+\)$", line) for line in rest)
+    assert re.search(r"│  ├─ xdp native +\d+ xdp_count, link \d+ of ", text)
+    assert re.search(r"tc ingress 1\. +\d+ tc_drop, priority 5 handle 0x3 all, direct", text)
+    tree = cli("cgroup", "tree", seen.busy.cgroup).splitlines()
+    assert tree[0] == seen.busy.cgroup
+    assert "└─ inner" in tree
+    assert re.search(r"cgroup_inet_egress 1\. +\d+ cgroup_count, multi", tree[1])
+
+
+def test_program_show_says_where(seen: Seen, cli: Callable[..., str]) -> None:
+    number = str(seen.busy.id("hooks", "xdp_count"))
+    row = json.loads(cli("program", "show", number, "-o", "json"))
+    assert [each["ifname"] for each in row["attached"]] == ["hk0"]
+    links = json.loads(cli("link", "list", "-o", "json"))
+    (link,) = (each for each in links if each["id"] == row["attached"][0]["link_id"])
+    assert link["program"] == "xdp_count"
+    maps = json.loads(cli("map", "show", str(row["map_ids"][0]), "-o", "json"))
+    assert "xdp_count" in maps["programs"]
+
+
+# What the daemon knows more of: its own.
+
+
+def test_own_attachments_have_their_names(channel: grpc.Channel) -> None:
+    api = Api(channel)
+    with hooks_support.veth_pair() as pair, api.session() as lifetime:
+        api.load("own", hooks_support.compiled(), lifetime)
+        clsact = attach_pb2.Tc(
+            interface=pair.interface(),
+            direction=attach_pb2.TC_DIRECTION_INGRESS,
+            method=attach_pb2.TC_METHOD_CLSACT,
+        )
+        api.attach("own/tc_count", attach_pb2.AttachPoint(tc=clsact), name="filter")
+        api.attach("own/xdp_count", hooks_support.xdp(pair), name="xdp")
+        api.load("sockets", clang.compiled("sockets"), lifetime)
+        raw = attach_pb2.SocketFilter(raw=pair.interface())
+        point = attach_pb2.AttachPoint(socket_filter=raw)
+        socket_program = next(
+            each.name
+            for each in api.objects.List(_objects()).objects[1].programs
+            if each.type == common_pb2.PROGRAM_TYPE_SOCKET_FILTER
+        )
+        api.attach(f"sockets/{socket_program}", point, name="packets")
+        answer = api.links.ListAttachments(links_pb2.ListAttachmentsRequest(programs=True))
+        named = {each.link: each for each in answer.attachments if each.link}
+    assert named.keys() == {"filter", "xdp", "packets"}
+    assert named["filter"].method == links_pb2.ATTACHMENT_METHOD_FILTER
+    assert named["xdp"].method == links_pb2.ATTACHMENT_METHOD_LINK
+    assert named["packets"].method == links_pb2.ATTACHMENT_METHOD_SOCKET
+    assert named["packets"].point == point
+    objects = {each.name: each.object for each in answer.programs}
+    assert objects["xdp_count"] == "own"
+
+
+def test_members_of_a_chain_stand_behind_what_runs(channel: grpc.Channel) -> None:
+    api = Api(channel)
+    with hooks_support.veth_pair() as pair, api.session() as lifetime:
+        loaded = api.load("chain", clang.compiled("xdp_chain"), lifetime).object
+        for name, priority in (("member1", 20), ("member0", 10)):
+            api.attach(f"chain/{name}", place(pair, priority), name=name)
+        found = [
+            each
+            for each in api.links.ListAttachments(
+                links_pb2.ListAttachmentsRequest()
+            ).attachments
+            if each.netns_inode == inode(pair.near)
+        ]
+        (running,) = _xdp_of(pair.near)
+    ids = {each.name: each.id for each in loaded.programs}
+    assert [each.program_id for each in found] == [running, ids["member0"], ids["member1"]]
+    assert [each.link for each in found] == ["member0, member1", "member0", "member1"]
+    assert [each.composed_program_id for each in found] == [0, running, running]
+    assert [each.position for each in found] == [0, 1, 2]
+    assert len({each.link_id for each in found}) == 1
+
+
+def _xdp_of(namespace: str) -> list[int]:
+    xdp, _, _ = their_net(namespace)
+    return [number for _, _, number in xdp]
+
+
+def _objects() -> Any:
+    from bpfd.v1 import objects_pb2
+
+    return objects_pb2.ListObjectsRequest()
+
+
+def test_a_viewer_may_look(viewer_channel: grpc.Channel) -> None:
+    answer = Api(viewer_channel).links.ListAttachments(links_pb2.ListAttachmentsRequest())
+    assert answer.namespaces[0].inode == netns.own().inode
+    assert not answer.programs
+    assert {each.what for each in answer.left_out} >= {"lirc devices"}
+
+
+# Namespaces by what leads to them.
+
+
+def test_every_namespace_is_found_once(channel: grpc.Channel, tmp_path: Path) -> None:
+    bound, fd = tmp_path / "bound", -1
+    bound.touch()
+    with ExitStack() as undo:
+        process = subprocess.Popen(["unshare", "-n", "sleep", "60"])
+        undo.callback(process.wait)
+        undo.callback(process.kill)
+        _until(lambda: _inode_of(process.pid) != netns.own().inode)
+        short = subprocess.Popen(["unshare", "-n", "sleep", "60"])
+        _until(lambda: _inode_of(short.pid) != netns.own().inode)
+        fd = os.open(f"/proc/{short.pid}/ns/net", os.O_RDONLY)
+        undo.callback(os.close, fd)
+        third = subprocess.Popen(["unshare", "-n", "sleep", "60"])
+        _until(lambda: _inode_of(third.pid) != netns.own().inode)
+        mount = ["mount", "--bind", f"/proc/{third.pid}/ns/net", str(bound)]
+        subprocess.run(mount, check=True)
+        undo.callback(subprocess.run, ["umount", str(bound)], check=True)
+        for each in (short, third):
+            each.kill()
+            each.wait()
+        program = _loopback_program(undo, f"/proc/self/fd/{fd}")
+        answer = Api(channel).links.ListAttachments(links_pb2.ListAttachmentsRequest())
+        found = {each.inode: each for each in answer.namespaces}
+        assert len(found) == len(answer.namespaces)
+        assert answer.namespaces[0].inode == netns.own().inode
+        of_process = found[_inode_of(process.pid)]
+        assert (of_process.pid, of_process.comm) == (process.pid, "sleep")
+        assert found[os.stat(bound).st_ino].path == str(bound)
+        assert found[os.fstat(fd).st_ino].path == f"/proc/{os.getpid()}/fd/{fd}"
+        (there,) = (each for each in answer.attachments if each.program_id == program)
+        assert there.netns_inode == os.fstat(fd).st_ino
+        assert there.interface == "lo"
+
+
+def _inode_of(pid: int) -> int:
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _loopback_program(undo: ExitStack, namespace: str) -> int:
+    """Generic XDP on the loopback of a namespace: the program's id."""
+    loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
+    undo.callback(loaded.close)
+    program = loaded.programs["xdp_count"]
+    with netns.entered(namespace):
+        index = interface.index_of("lo")
+        link = syscall.link_create(program.fd, index, AttachType.XDP, 1 << 1)
+    undo.callback(os.close, link)
+    return program.id
+
+
+# Things that come and go.
+
+
+def test_what_vanishes_is_no_error(channel: grpc.Channel) -> None:
+    api, stop = Api(channel), threading.Event()
+    failures: list[BaseException] = []
+
+    def keep(work: Callable[[], None]) -> None:
+        while not stop.is_set():
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=keep, args=(work,)) for work in (_load, _group, _space)]
+    for thread in threads:
+        thread.start()
+    try:
+        most = 0
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            request = links_pb2.ListAttachmentsRequest(programs=True, maps=True, effective=True)
+            answer = api.links.ListAttachments(request)
+            most = max(most, len(answer.attachments))
+            why = [each.why for each in answer.left_out if "network namespace /" in each.what]
+            assert not why
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert most > 0, "nothing was there to vanish"
+
+
+def _load() -> None:
+    loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
+    try:
+        link = syscall.raw_tracepoint_open(
+            "sched_process_exit", loaded.programs["raw_tracepoint_other"].fd
+        )
+        time.sleep(0.01)
+        os.close(link)
+    finally:
+        loaded.close()
+
+
+def _group() -> None:
+    loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
+    path = f"{cgroup.root()}/vanishing-{os.getpid()}"
+    os.mkdir(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        egress = loaded.programs["cgroup_count"]
+        link = syscall.link_create(egress.fd, fd, AttachType.CGROUP_INET_EGRESS)
+        os.close(fd)
+        time.sleep(0.01)
+    finally:
+        os.rmdir(path)
+    time.sleep(0.005)  # the link is of a control group that is gone
+    os.close(link)
+    loaded.close()
+
+
+def _space() -> None:
+    name = f"vanishing-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        with contextlib.ExitStack() as undo:
+            _loopback_program(undo, f"/run/netns/{name}")
+            subprocess.run(["ip", "netns", "del", name], check=True)
+            time.sleep(0.01)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
