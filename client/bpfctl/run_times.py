@@ -14,7 +14,7 @@ from bpfctl.listing import program_type
 
 if TYPE_CHECKING:
     from bpfctl.target import Target
-    from bpfd.v1 import common_pb2, programs_pb2
+    from bpfd.v1 import common_pb2, links_pb2, programs_pb2
 
 SortKey = Literal["cpu", "runs", "avg", "name"]
 SORT_KEYS: tuple[SortKey, ...] = ("cpu", "runs", "avg", "name")
@@ -22,7 +22,7 @@ SORT_KEYS: tuple[SortKey, ...] = ("cpu", "runs", "avg", "name")
 _PLACES_SECONDS = 30.0
 """Until the places of attachment are asked for anew though no program is new."""
 
-_PLACES_SOONEST = 2.0
+_PLACES_SOONEST = 5.0
 """The same where there is one."""
 
 _FEW = 16
@@ -194,19 +194,27 @@ class Places:
 
 
 def places(target: Target) -> dict[int, Places]:
-    """Of every program that has a link, by its id."""
+    """Of every program that is attached anywhere, by its id."""
+    found: dict[int, Places] = {}
+    for each in target.attachments():
+        if each.program_id and not each.detached:
+            place = found.setdefault(each.program_id, Places())
+            place.points.append(place_text(each))
+            if each.link:
+                place.links.append(each.link)
+    return found
+
+
+def place_text(attachment: links_pb2.Attachment) -> str:
+    """Where a program is attached, as it would be typed; else by the kernel's words."""
     from bpfctl.attachpoint import describe
 
-    listed = target.all_links()
-    found: dict[int, Places] = {}
-    for own in listed.links:
-        place = found.setdefault(own.program_id, Places())
-        place.points.append(describe(own.point))
-        place.links.append(own.name)
-    for link in listed.kernel_links:
-        if link.HasField("point") and not link.link:
-            found.setdefault(link.program_id, Places()).points.append(describe(link.point))
-    return found
+    if attachment.HasField("point"):
+        return describe(attachment.point)
+    name = attachment.link_type_name or attachment.target_name
+    if attachment.map_id:
+        return f"{attachment.target_name or name} of map {attachment.map_id}"
+    return f"{name}:{attachment.interface or attachment.cgroup_path}".rstrip(":")
 
 
 @dataclass(frozen=True)

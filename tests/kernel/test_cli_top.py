@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.kernel.clang import compiled
 from tests.kernel.cli_support import Cli, needs_clang
 from tests.kernel.command_line import CommandLine, bpf_fds
 from tests.kernel.conftest import RunningDaemon
+from tests.kernel.hooks_support import veth_pair
 from tests.kernel.terminal import at_terminal
 
 pytestmark = needs_clang
@@ -156,6 +158,37 @@ def test_a_program_of_others_and_where_one_is_attached(api: Api, cli: Cli) -> No
         assert row["links"] == [link["name"]]
     finally:
         cli("detach", link["name"])
+
+
+def test_where_others_have_attached_programs(cli: Cli, tmp_path: Path) -> None:
+    """XDP by netlink and a tc filter, neither of which has a link."""
+    path = tmp_path / "theirs.bpf.o"
+    path.write_bytes(compiled("test_runs"))
+    pins = f"/sys/fs/bpf/bpfd-test-top-{os.getpid()}"
+    with veth_pair() as pair:
+        subprocess.run(["bpftool", "prog", "loadall", str(path), pins], check=True)
+        try:
+            # Not `ip -n`, which hides the bpffs.
+            inside = ("nsenter", f"--net=/run/netns/{pair.near}")
+            for words in (
+                f"ip link set hk0 xdpgeneric pinned {pins}/by_interface",
+                "tc qdisc add dev hk0 clsact",
+                f"tc filter add dev hk0 ingress bpf da object-pinned {pins}/mark",
+            ):
+                subprocess.run([*inside, *words.split()], check=True)
+            ids = [each["id"] for each in cli.json("program", "list") if pins in str(each)]
+            found = {
+                row["name"]: row["attached"]
+                for row in cli.json("top", "--once", "--interval", "100ms")
+                if row["id"] in ids
+            }
+        finally:
+            shutil.rmtree(pins)
+    assert found["by_interface"] == [f"xdp:hk0,mode=generic,netns={pair.near}"]
+    (place,) = found["mark"]
+    assert place.startswith("clsact:hk0,ingress,")
+    assert f"netns={pair.near}" in place
+    assert found["answer"] == []
 
 
 def test_a_table_has_what_ran_and_a_total(api: Api, cli: Cli) -> None:

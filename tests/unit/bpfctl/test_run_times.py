@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
-from bpfctl.errors import InvalidArgument
+from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.run_times import (
     Described,
+    Directory,
     Interval,
     Load,
     Selection,
     SortKey,
     check_interval,
     interval,
+    place_text,
     record,
 )
 
-from bpfd.v1 import programs_pb2
+from bpfd.v1 import attach_pb2, common_pb2, links_pb2, programs_pb2
 
 SECOND = 1_000_000_000
 
@@ -111,6 +115,70 @@ def test_selection(selection: Selection, expected: list[int]) -> None:
 def test_a_program_that_nobody_knows_any_more_has_a_row() -> None:
     row = record(*Selection().rows(Interval(1.0, [LOADS[3]]), PROGRAMS)[0])
     assert (row["id"], row["name"], row["type"], row["avg_ns"]) == (4, "", "", 0)
+
+
+def test_places_as_texts() -> None:
+    point = attach_pb2.AttachPoint(raw_tracepoint=attach_pb2.RawTracepoint(name="sys_enter"))
+    assert place_text(links_pb2.Attachment(point=point)) == "raw_tracepoint:sys_enter"
+    call = links_pb2.Attachment(target_name="tail call", map_id=7)
+    assert place_text(call) == "tail call of map 7"
+    assert (
+        place_text(links_pb2.Attachment(link_type_name="xdp", interface="eth0")) == "xdp:eth0"
+    )
+    assert place_text(links_pb2.Attachment(link_type_name="tracing")) == "tracing"
+
+
+class FakeTarget:
+    """Programs that can be listed, and how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.names = {1: "one", 2: "two"}
+        self.listed = self.asked = self.searched = 0
+
+    def programs(self) -> list[common_pb2.KernelProgram]:
+        self.listed += 1
+        return [common_pb2.KernelProgram(id=n, name=name) for n, name in self.names.items()]
+
+    def program(self, number: int, *, owners: bool) -> common_pb2.KernelProgram:
+        self.asked += 1
+        if number not in self.names:
+            raise NotFound("program", str(number))
+        return common_pb2.KernelProgram(id=number, name=self.names[number])
+
+    def attachments(self) -> list[links_pb2.Attachment]:
+        self.searched += 1
+        return [links_pb2.Attachment(program_id=1, link_type_name="xdp", link="mine")]
+
+
+def test_only_what_is_new_is_asked_for() -> None:
+    target, now = FakeTarget(), [100.0]
+    directory = Directory(cast("Any", target), lambda: now[0])
+    first = directory.look_up([1, 2, 9])
+    assert (first[1].name, first[1].places, first[1].links) == ("one", ["xdp"], ["mine"])
+    assert first[9].name == ""
+    assert (target.asked, target.searched, target.listed) == (3, 1, 0)
+    directory.look_up([1, 2])
+    assert (target.asked, target.searched) == (3, 1)
+    target.names[3] = "three"
+    now[0] += 1
+    assert directory.look_up([1, 2, 3])[3].name == "three"
+    assert (target.asked, target.searched) == (4, 1)
+    now[0] += 5
+    directory.look_up([1, 2, 3])
+    assert target.searched == 2
+    now[0] += 20
+    directory.look_up([1, 2, 3])
+    assert target.searched == 2
+    now[0] += 20
+    directory.look_up([1, 2, 3])
+    assert target.searched == 3
+
+
+def test_many_new_ones_are_listed_at_once() -> None:
+    target = FakeTarget()
+    found = Directory(cast("Any", target), lambda: 100.0).look_up(list(range(1, 40)))
+    assert (found[2].name, found[39].name) == ("two", "")
+    assert (target.asked, target.listed) == (0, 1)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05, 3601])
