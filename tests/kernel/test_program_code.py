@@ -228,6 +228,46 @@ def test_programs_of_others_without_btf(cli: Cli) -> None:
     assert graph.count("+ block 0") == 2
 
 
+def test_very_many_functions(cli: Cli) -> None:
+    """As many as the kernel takes: 256, each called by the first."""
+    count = 255
+    code = b"".join(
+        # To the function behind: two instructions for each, behind the first one's own.
+        insn(0x85, 0x10, 0, (count + 2) + 2 * number - (number + 1))
+        for number in range(count)
+    ) + (insn(0xB7) + insn(0x95))
+    code += b"".join(insn(0xB7, 0, 0, number) + insn(0x95) for number in range(count))
+    with raw_program(code, "many") as number:
+        rows = cli.json("program", "dump", str(number))
+        jited = cli.json("program", "dump", str(number), "--jited")
+        graph = cli.json("program", "graph", str(number), "--calls")
+    first = [row for row in rows if row["function"] == "many"]
+    starts = {row["function"]: row for row in reversed(rows)}
+    assert len(starts) == count + 1
+    called = [row["callee"] for row in first if row["text"].startswith("call")]
+    assert len(called) == count
+    assert [starts[name]["text"] for name in called] == [f"r0 = {n}" for n in range(count)]
+    names = list(dict.fromkeys(row["function"] for row in jited))
+    assert len(names) == count + 1
+    ends = {row["function"]: row["text"] for row in jited}
+    assert all(
+        text.startswith(("ret", "jmp", "b", "br", "c.jr", "jr")) for text in ends.values()
+    )
+    assert sum(edge["kind"] == "calls" for edge in graph["edges"]) == count
+
+
+def test_functions_farther_away_than_a_call_can_say(cli: Cli) -> None:
+    """The kernel keeps 16 bits of the distance."""
+    far = 40_000
+    code = insn(0x85, 0x10, 0, far + 1) + insn(0xB7) * far + insn(0x95)
+    code += insn(0xB7, 0, 0, 7) + insn(0x95)
+    with raw_program(code, "far") as number:
+        rows = cli.json("program", "dump", str(number))
+    assert rows[0]["text"] == f"call function_{far + 2}"
+    assert {row["function"] for row in rows} == {"far", f"function_{far + 2}"}
+    assert rows[-2]["text"] == "r0 = 7"
+
+
 def test_graphs_of_flow(cli: Cli) -> None:
     found = cli.json("program", "graph", FIRST)
     for function in found["functions"]:

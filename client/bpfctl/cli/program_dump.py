@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -62,10 +63,7 @@ def _translated(
         )
     else:
         invocation.output.rows(
-            program.row(each)
-            for part in functions
-            for each in program.instructions
-            if part.start <= each.index < part.end
+            program.row(each) for part in functions for each in program.code_of(part)
         )
     if program.message.addresses_hidden:
         warn_hidden(invocation)
@@ -85,10 +83,14 @@ def _machine(
 
 
 def write(invocation: Invocation, lines: Iterable[str]) -> None:
-    """Lines of text; names and source lines come from others."""
+    """Lines of text; names and source lines come from others. Source stands back in colour."""
     file = invocation.output.file
+    coloured = file.isatty() and not os.environ.get("NO_COLOR")
     for line in lines:
-        file.write(printable(line, keep="\t") + "\n")
+        text = printable(line, keep="\t")
+        if coloured and text.lstrip("| ").startswith(";"):
+            text = click.style(text, fg="cyan")
+        file.write(f"{text}\n")
     file.flush()
 
 

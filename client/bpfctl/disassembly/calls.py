@@ -50,9 +50,12 @@ class CallGraph:
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
 
-    def out_of(self, key: str) -> list[Edge]:
-        """Edges that start at a node."""
-        return [edge for edge in self.edges if edge.source == key]
+    def leaving(self) -> dict[str, list[Edge]]:
+        """Edges by the node that they start at."""
+        found: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.source, []).append(edge)
+        return found
 
 
 def graph(programs: Iterable[Program], held: Mapping[int, Mapping[int, int]]) -> CallGraph:
@@ -137,11 +140,12 @@ def text(found: CallGraph, root: str) -> Iterator[str]:
 
     Not by recursion: tail calls lead through hundreds of programs.
     """
+    leaving = found.leaving()
     shown: set[str] = set()
     ahead = [(root, "", "", "")]
     while ahead:
         key, indent, words, times = ahead.pop()
-        edges = found.out_of(key)
+        edges = leaving.get(key, [])
         again = key in shown and bool(edges)
         shown.add(key)
         above = "  (see above)" if again else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from .instruction import GOTO_REGISTER, Instruction
@@ -57,26 +58,33 @@ class Flow:
     blocks: tuple[Block, ...]
     edges: tuple[Edge, ...]
 
+    @cached_property
+    def _ends(self) -> tuple[dict[int, list[Edge]], dict[int, list[Edge]]]:
+        """Edges by the block that they start in, and by the one that they end in."""
+        leaving: dict[int, list[Edge]] = {}
+        coming: dict[int, list[Edge]] = {}
+        for edge in self.edges:
+            leaving.setdefault(edge.source, []).append(edge)
+            coming.setdefault(edge.target, []).append(edge)
+        return leaving, coming
+
     def into(self, block: Block) -> list[Edge]:
         """Edges that end in a block."""
-        return [edge for edge in self.edges if edge.target == block.number]
+        return self._ends[1].get(block.number, [])
 
     def out_of(self, block: Block) -> list[Edge]:
         """Edges that start in a block."""
-        return [edge for edge in self.edges if edge.source == block.number]
+        return self._ends[0].get(block.number, [])
 
     def reachable(self) -> set[int]:
         """Numbers of the blocks that the first one leads to, itself included."""
-        following: dict[int, list[int]] = {}
-        for edge in self.edges:
-            following.setdefault(edge.source, []).append(edge.target)
         found: set[int] = set()
         ahead = [0] if self.blocks else []
         while ahead:
             number = ahead.pop()
             if number not in found:
                 found.add(number)
-                ahead.extend(following.get(number, ()))
+                ahead.extend(edge.target for edge in self._ends[0].get(number, ()))
         return found
 
     @property
@@ -87,10 +95,7 @@ class Flow:
 
 def flow(program: Program, function: Function) -> Flow:
     """The control flow of one function of a program."""
-    code = [
-        each for each in program.instructions if function.start <= each.index < function.end
-    ]
-    inside = {each.index for each in code}
+    code = program.code_of(function)
     leaders = {function.start}
     for each in code:
         if each.ends_block:
@@ -104,11 +109,7 @@ def flow(program: Program, function: Function) -> Flow:
         blocks[-1].append(each)
     found = tuple(Block(number, tuple(block)) for number, block in enumerate(blocks))
     starts = {block.start: block.number for block in found}
-    edges = tuple(
-        edge
-        for block in found
-        for edge in _edges(block, {index: starts[index] for index in starts if index in inside})
-    )
+    edges = tuple(edge for block in found for edge in _edges(block, starts))
     return Flow(function, found, (*edges, *_by_register(found, edges)))
 
 

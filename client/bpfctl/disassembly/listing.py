@@ -25,9 +25,7 @@ def translated(
             yield ""
         yield heading(function)
         shown: Line | None = None
-        for each in program.instructions:
-            if not function.start <= each.index < function.end:
-                continue
+        for each in program.code_of(function):
             if source and (program.starts_line(each.index) or each.index == function.start):
                 line = program.line(each.index)
                 if line is not None and not same_place(line, shown):

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.btf import BtfError, kinds
@@ -133,7 +134,7 @@ class Program:
         size = 1 << 32 if self.jited else max(1, len(self.message.code) // 8)
         starts = {start: self._type_name(type_id) for start, type_id in self._types.items()}
         if not starts:
-            callees = (each.callee for each in self.instructions)
+            callees = (self._callee_start(each) for each in self.instructions)
             starts = {callee: "" for callee in callees if callee is not None}
         starts.setdefault(0, "")
         return {start: starts[start] for start in sorted(starts) if 0 <= start < size}
@@ -205,6 +206,14 @@ class Program:
         place = bisect.bisect_right(self.functions, index, key=lambda each: each.start)
         return self.functions[max(0, place - 1)]
 
+    def code_of(self, function: Function) -> list[Instruction]:
+        """The instructions of a function."""
+        key = attrgetter("index")
+        first = bisect.bisect_left(self.instructions, function.start, key=key)
+        return self.instructions[
+            first : bisect.bisect_left(self.instructions, function.end, key=key)
+        ]
+
     # Names
 
     def map(self, number: int, kind: Pseudo) -> str:
@@ -223,19 +232,35 @@ class Program:
         return found.name if found.start == index else ""
 
     def callee_function(self, instruction: Instruction) -> Function | None:
-        """The function of the program that an instruction calls or points to.
-
-        In long programs the distance does not fit the 16 bits that it has; the immediate
-        then still is the function's number.
-        """
-        index = instruction.callee
-        if index is None:
+        """The function of the program that an instruction calls or points to."""
+        start = self._callee_start(instruction)
+        if start is None:
             return None
-        found = self.function_of(index) if index >= 0 else None
-        if found is not None and found.start == index:
+        found = self.function_of(start)
+        if found.start == start:
             return found
         number = instruction.immediate
         return self.functions[number] if 0 < number < len(self.functions) else None
+
+    def _callee_start(self, instruction: Instruction) -> int | None:
+        """Where the function starts that an instruction calls or points to.
+
+        The kernel keeps 16 bits of a call's distance. In long programs it is the first place,
+        in steps of 65536, where a function can start: behind an instruction that ends one.
+        """
+        index = instruction.callee
+        if index is None or not instruction.is_call:
+            return index
+        size = len(self.message.code) // 8
+        for start in range(index, size, 1 << 16):
+            if start > 0 and (start in self._ends or size < 1 << 15):
+                return start
+        return index
+
+    @cached_property
+    def _ends(self) -> set[int]:
+        """Indices behind instructions that may be the last of a function."""
+        return {each.following for each in self.instructions if not each.goes_on}
 
     def callee(self, instruction: Instruction) -> str:
         """The function that a call calls, of the program or of the kernel."""
@@ -271,8 +296,9 @@ class Program:
         return next(names, "").replace("BPF_FUNC_", "bpf_")
 
     def address(self, number: int) -> str:
-        """The symbol of the kernel at an address."""
-        return self.symbols.get(number, "")
+        """The symbol of the kernel at an address; small numbers are no addresses."""
+        lowest = 1 << 32 if self.message.call_base >> 32 else 1 << 16
+        return self.symbols.get(number, "") if number >= lowest else ""
 
     def variable(self, instruction: Instruction) -> str:
         """The global variable that a `ld_imm64` points to; empty: none, or unknown."""

@@ -68,7 +68,7 @@ class Names(Protocol):
         """The kernel's function, or the program's, that a call calls."""
 
     def address(self, number: int) -> str:
-        """What of the kernel is at an address."""
+        """What of the kernel is at an address; most numbers are none."""
 
 
 class NoNames:
@@ -236,7 +236,7 @@ def _load_imm64(each: Instruction, names: Names) -> str:
         case Pseudo.BTF_ID:
             return f"{register} = btf_id[{each.immediate}]"
         case Pseudo.NUMBER:
-            name = names.address(each.number) if each.high else ""
+            name = names.address(each.number)
             return f"{register} = {f'&{name}' if name else number(each.number)}"
         case _:
             return ""
