@@ -80,7 +80,7 @@ def as_ours(disassembly: str, row: dict[str, Any]) -> str:
     text = re.sub(r"goto pc[-+]\d+", f"goto {row['target']}", text)
     text = re.sub(r"map\[id:(\d+)\]", lambda found: f"map[{row['map']}]", text)
     text = re.sub(r"call pc[-+]\d+#bpf_prog_[0-9a-f]{16}_(\w+)", r"call \1", text)
-    text = re.sub(r"subprog\[[-+]\d+\]", str(row["callee"]), text)
+    text = re.sub(r"subprog\[[-+]\d+\]", f"&{row['callee']}", text)
     return re.sub(r"(call \w+)#-?\d+", r"\1", text)
 
 
@@ -159,6 +159,8 @@ def test_names_of_what_code_refers_to(cli: Cli) -> None:
     assert "code_first" not in only
     assert "; code.bpf.c" not in only
     assert re.search(r"^ *\d+: ([0-9a-f]{2} ){7}[0-9a-f]{2}  ", only, re.MULTILINE)
+    drawn = cli("program", "dump", FIRST, "--jumps")
+    assert re.search(r"^[│┌├]+─+ +\d+: if .* goto \d+$", drawn, re.MULTILINE)
     said = cli.refused(4, "program", "dump", FIRST, "--function", "code_globl")
     assert "did you mean code_global" in said
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--jited", is_flag=True, help="Machine code of the target's architecture.")
 @click.option("--function", metavar="NAME", help="Only this function of the program.")
 @click.option("--opcodes", is_flag=True, help="Also the bytes of each instruction.")
+@click.option("--jumps", is_flag=True, help="Draw jumps beside translated code.")
 @click.option("--no-source", is_flag=True, help="Without source lines.")
 @common_options()
 @pass_invocation
@@ -31,6 +32,7 @@ def command(
     jited: bool,
     function: str | None,
     opcodes: bool,
+    jumps: bool,
     no_source: bool,
 ) -> None:
     """The code of any loaded program, with the source lines that its BTF has.
@@ -38,6 +40,8 @@ def command(
     Translated code is what the verifier made of the program; calls, maps and variables have
     their names. PROGRAM is OBJECT/NAME, a kernel id, the path of a pin, or a unique name.
     """
+    if jited and jumps:
+        raise click.UsageError("--jumps is of translated code, not of --jited")
     from bpfctl import programs
 
     with invocation.connect() as target:
@@ -46,11 +50,19 @@ def command(
             _machine(invocation, code, function, opcodes, not no_source)
         else:
             found = programs.translated(target, name)
-            _translated(invocation, found, function, opcodes, not no_source)
+            _translated(
+                invocation, found, function, opcodes=opcodes, jumps=jumps, source=not no_source
+            )
 
 
 def _translated(
-    invocation: Invocation, program: Program, function: str | None, opcodes: bool, source: bool
+    invocation: Invocation,
+    program: Program,
+    function: str | None,
+    *,
+    opcodes: bool,
+    jumps: bool,
+    source: bool,
 ) -> None:
     from bpfctl.disassembly import listing
     from bpfctl.disassembly.functions import chosen
@@ -59,7 +71,7 @@ def _translated(
     if invocation.format == "table":
         write(
             invocation,
-            listing.translated(program, functions, source=source, opcodes=opcodes),
+            listing.translated(program, functions, source=source, opcodes=opcodes, jumps=jumps),
         )
     else:
         invocation.output.rows(
@@ -88,7 +100,7 @@ def write(invocation: Invocation, lines: Iterable[str]) -> None:
     coloured = file.isatty() and not os.environ.get("NO_COLOR")
     for line in lines:
         text = printable(line, keep="\t")
-        if coloured and text.lstrip("| ").startswith(";"):
+        if coloured and text.lstrip("| │").startswith(";"):
             text = click.style(text, fg="cyan")
         file.write(f"{text}\n")
     file.flush()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+from .jumps import Gutter
 from .machine import MachineCode, MachineFunction
 from .program import Function, Line, Program
 from .text import render
@@ -17,24 +18,28 @@ def translated(
     *,
     source: bool = True,
     opcodes: bool = False,
+    jumps: bool = False,
 ) -> Iterator[str]:
-    """Lines of text for functions of a program (None: all)."""
+    """Lines of text for functions of a program (None: all); `jumps`: drawn beside them."""
     chosen = list(program.functions if functions is None else functions)
     for number, function in enumerate(chosen):
         if number:
             yield ""
         yield heading(function)
         shown: Line | None = None
-        for each in program.code_of(function):
+        instructions = program.code_of(function)
+        gutter = Gutter(instructions if jumps else ())
+        for each in instructions:
             if source and (program.starts_line(each.index) or each.index == function.start):
                 line = program.line(each.index)
                 if line is not None and not same_place(line, shown):
-                    yield source_line(line, shown)
+                    yield gutter.above(each.index) + source_line(line, shown)
                 shown = line or shown
             code = f"{spaced(each.raw):<48}  " if opcodes else ""
             variable = program.variable(each)
             comment = f"  ; &{variable}" if variable else ""
-            yield f"{each.index:>6}: {code}{render(each, program)}{comment}"
+            lanes = gutter.at(each.index)
+            yield f"{lanes}{each.index:>6}: {code}{render(each, program)}{comment}"
 
 
 def machine(

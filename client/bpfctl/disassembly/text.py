@@ -232,7 +232,7 @@ def _load_imm64(each: Instruction, names: Names) -> str:
         case Pseudo.FUNCTION:
             callee = each.callee
             assert callee is not None
-            return f"{register} = {names.function(callee) or f'function at {callee}'}"
+            return f"{register} = &{names.function(callee) or f'function at {callee}'}"
         case Pseudo.BTF_ID:
             return f"{register} = btf_id[{each.immediate}]"
         case Pseudo.NUMBER:

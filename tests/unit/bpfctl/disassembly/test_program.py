@@ -103,7 +103,7 @@ def test_functions_without_btf_are_those_that_are_called() -> None:
         ("checks", 3, 5),
         ("function_5", 5, 7),
     ]
-    assert texts(program)[:2] == ["call checks", "r2 = function_5"]
+    assert texts(program)[:2] == ["call checks", "r2 = &function_5"]
 
 
 def test_a_call_that_is_farther_than_16_bits_goes_by_the_functions_number() -> None:

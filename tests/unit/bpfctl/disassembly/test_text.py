@@ -115,7 +115,7 @@ OTHERS = [
     (imm64(1, 1, 44), "r1 = map[id:44]"),
     (imm64(1, 2, 44, 16), "r1 = map[id:44][0]+16"),
     (imm64(1, 3, 91), "r1 = btf_id[91]"),
-    (imm64(1, 4, 7), "r1 = function at 8"),
+    (imm64(1, 4, 7), "r1 = &function at 8"),
     (imm64(1, 5, 2), "r1 = map[idx:2]"),
     (imm64(1, 6, 2, 8), "r1 = map[idx:2][0]+8"),
 ]
