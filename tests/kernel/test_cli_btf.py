@@ -57,7 +57,7 @@ def test_types_of_the_kernel(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_types_of_programs_and_maps(cli: Cli, tmp_path: Path) -> None:
-    (program,) = [row for row in cli.json("program", "list") if row["name"] == "code_second"]
+    program = cli.json("program", "show", "code/code_second")
     by_name = cli("btf", "dump", "--program", "code/code_second")
     assert "struct xdp_md {" in by_name
     compiles(by_name, tmp_path)

@@ -58,6 +58,11 @@ def raw_program(code: bytes, name: str) -> Iterator[int]:
         os.close(fd)
 
 
+def members(cli: Cli, kind: str) -> dict[str, dict[str, Any]]:
+    """Programs or maps of this test's object by name; others may be called the same."""
+    return {row["name"]: row for row in cli.json(kind, "list") if row.get("object") == "code"}
+
+
 def bpftool(*arguments: str) -> Any:
     if not shutil.which("bpftool", path=f"{os.environ['PATH']}:/usr/sbin"):
         pytest.skip("needs bpftool")
@@ -167,7 +172,7 @@ def test_names_of_what_code_refers_to(cli: Cli) -> None:
 
 def test_machine_code(cli: Cli) -> None:
     rows = cli.json("program", "dump", FIRST, "--jited")
-    (shown,) = [row for row in cli.json("program", "list") if row["name"] == "code_first"]
+    shown = members(cli, "program")["code_first"]
     assert sum(len(row["bytes"]) // 2 for row in rows) == shown["bytes_jited"]
     assert not [row for row in rows if row["text"].startswith(".byte")]
     functions = list(dict.fromkeys(row["function"] for row in rows))
@@ -294,8 +299,8 @@ def test_graphs_of_flow(cli: Cli) -> None:
 
 
 def test_graph_of_calls(cli: Cli) -> None:
-    programs = {row["name"]: row for row in cli.json("program", "list") if row.get("object")}
-    maps = {row["name"]: row["id"] for row in cli.json("map", "list")}
+    programs = members(cli, "program")
+    maps = {name: row["id"] for name, row in members(cli, "map").items()}
     first, second = programs["code_first"]["id"], programs["code_second"]["id"]
     jumps = syscall.fd_by_id(Cmd.MAP_GET_FD_BY_ID, maps["code_jumps"])
     try:
