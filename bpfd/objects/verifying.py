@@ -19,7 +19,7 @@ from bpfd.errors import (
 from bpfd.kernel import elf_object
 from bpfd.kernel.info import prog_info
 from bpfd.kernel.load_options import Inspect, Loaded, LoadOptions, ProgramLog, ProgramSetting
-from bpfd.objects import load_request, verifier_log
+from bpfd.objects import elf_slots, load_request, verifier_log
 from bpfd.v1 import objects_pb2
 
 _STATISTICS = 4
@@ -45,8 +45,13 @@ def verify(
     on = {item.name for item in request.options.programs if item.load}
     off = {item.name for item in request.options.programs if item.load is False}
     if request.WhichOneof("source") == "elf":
+        request.elf = elf_slots.emptied(request.elf)
         names = elf_object.program_names("verify", request.elf, on)
     else:
+        for item in request.spec.maps:
+            if item.initial_refs:
+                item.ClearField("initial_refs")
+                item.ClearField("initial_keys")
         names = [item.name for item in request.spec.programs]
     response = objects_pb2.VerifyResponse()
     failed: list[BpfdError] = []

@@ -71,6 +71,19 @@ def test_struct_ops_programs_one_by_one(cli: Cli) -> None:
     assert {row["verdict"] for row in found} == {"accepted"}
 
 
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("tail_calls", ["first", "second"]),
+        ("foreign", ["for_first", "calls_second"]),
+    ],
+)
+def test_programs_that_a_map_names(cli: Cli, source: str, names: list[str]) -> None:
+    found = cli.json("verify", str(Path(SOURCE).with_name(f"{source}.bpf.c")))
+    assert [row["program"] for row in found] == names
+    assert {row["verdict"] for row in found} == {"accepted"}
+
+
 def test_figures_are_those_of_the_kernel(cli: Cli) -> None:
     found = rows(cli)
     assert list(found) == ["returns", "walks"]
