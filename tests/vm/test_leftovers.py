@@ -22,7 +22,8 @@ cat /sys/kernel/tracing/kprobe_events /sys/kernel/tracing/uprobe_events 2>/dev/n
 ip addr | grep -v valid_lft
 for pid in /proc/[0-9]*; do
     tr '\\0' ' ' <$pid/cmdline && echo
-done 2>/dev/null | grep . | grep -v -e dropbear -e bin/sh -e find -e ' -c ' -e '^tr ' -e '^grep '
+done 2>/dev/null | grep . |
+    grep -v -e dropbear -e bin/sh -e find -e ' -c ' -e '^tr ' -e '^grep '
 """
 
 _SETTLED = """
