@@ -231,7 +231,7 @@ def no_leaks(owned_names: set[str]) -> Iterator[None]:
     before = leaks.look(everything=EXCLUSIVE)
     yield
     # The kernel frees programs and maps a grace period after their last user left.
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + _SECONDS / 4
     while True:
         left = leaks.look(everything=EXCLUSIVE) - before
         left |= leaks.named(owned_names)

@@ -26,16 +26,20 @@ class Filter:
 
     def judge(self, packet: bytes) -> tuple[int, str]:
         """The verdict, and the one reason under which the packet was counted."""
+        return self.judge_all([packet])
+
+    def judge_all(self, packets: list[bytes]) -> tuple[int, str]:
+        """The verdict on each of them, and the one reason under which all were counted."""
         before = self.package.counters()
-        verdict = self.package.run("ddos", packet)
+        verdicts = [self.package.run("ddos", packet) for packet in packets]
         added = {}
         for name, (count, size) in self.package.counters().items():
             old = before.get(name, (0, 0))
             if (count, size) != old:
                 added[name] = (count - old[0], size - old[1])
-        (name,) = added
-        assert added == {name: (1, len(packet))}
-        return verdict, name
+        assert verdicts == verdicts[:1] * len(packets)
+        assert list(added.values()) == [(len(packets), sum(map(len, packets)))], added
+        return verdicts[0], next(iter(added))
 
     def expect(self, packet: bytes, reason: str) -> None:
         """The packet is counted under `reason` and judged as its name says."""

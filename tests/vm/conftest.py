@@ -20,7 +20,7 @@ from tests.vm.command_line import BoardCli
 from tests.vm.on_board_run import OnBoard
 from tests.vm.ready import ReadyBoard, switch_on
 
-_SECONDS = 1500
+_SECONDS = 2700
 """For one test; a board's first one waits until it has run all tests on itself."""
 
 

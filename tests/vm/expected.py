@@ -38,7 +38,7 @@ MISSING: Mapping[str, str] = {
     "netfilter link": _6_1,
     "netkit link": _6_1,
     "sockmap link": _6_1,
-    "uprobe multi link": _6_1,
+    "uprobe multi link": f"{_6_1}|armhf-.*",
     "struct_ops link": f"{_6_1}|{_NO_BTF}",
     "cgroup Unix sockets": _6_1,
     "instructions v4": _6_1,
@@ -51,7 +51,6 @@ MISSING: Mapping[str, str] = {
     "LSM": f"{_NO_BTF}|arm64-6.1",
     "LSM of cgroups": f"{_NO_BTF}|arm64-6.1",
     "kprobe multi link": f"{_NO_BTF}|{_6_1}|arm64-6.12|riscv64-.*",
-    "kprobe": "riscv64-.*",
     "hardware counters": "amd64-.*|armhf-.*|riscv64-.*",
     # by how Debian built the kernel
     "kernel BTF": _NO_BTF,

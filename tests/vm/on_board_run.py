@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bpfctl.cli.source import facts_of
+from bpfctl.errors import BpfctlError
 
 from tests.vm import objects, overlay
 from tests.vm.ready import ReadyBoard
@@ -28,7 +29,10 @@ mkdir -p tmp
 export PATH={folder}/tools:$PATH TMPDIR={folder}/tmp HOME={folder}/tmp
 export BPFD_BUNDLE={bundle} BPFD_TEST_PROGRAM={bundle}/bpfd BPFD_TEST_SHARED_DAEMON=1
 export BPFD_TEST_OBJECTS={folder}/objects BPFD_TEST_REPORT={folder}/report.jsonl
-exec ./python -m pytest -c pytest.ini -q --tb=short {files} 2>&1
+export BPFD_TEST_EXCLUSIVE=1 PYTHONUNBUFFERED=1
+./python -m pytest -c pytest.ini -q --tb=short {files} 2>&1
+status=$?
+[ $status -le 1 ] || {{ echo "pytest ended with $status"; dmesg | tail -n 20; }}
 """
 
 
@@ -60,7 +64,14 @@ class OnBoard:
 
     @cached_property
     def results(self) -> dict[str, list[Result]]:
-        """All results."""
+        """All results; none when the board could not run the tests, `output` says why."""
+        try:
+            return self._run()
+        except (AssertionError, BpfctlError) as error:
+            self.output = str(error)
+            return {}
+
+    def _run(self) -> dict[str, list[Result]]:
         self._bring()
         board = self._board
         script = _RUN.format(
@@ -72,7 +83,7 @@ class OnBoard:
         done = board.lab.run(script, timeout=900.0)
         self.output = done.text
         found: dict[str, list[Result]] = {}
-        for line in board.run(f"cat {FOLDER}/report.jsonl").splitlines():
+        for line in board.try_(f"cat {FOLDER}/report.jsonl").text.splitlines():
             result = Result(**json.loads(line))
             name = Path(result.test.partition("::")[0]).name
             found.setdefault(name, []).append(result)

@@ -19,6 +19,10 @@ from bpfd.server import QUIET_SECONDS
 MEMORY = 384
 """MiB: the board's memory holds its files, the daemon, and the tests with their own."""
 
+REST_SECONDS = 2 * QUIET_SECONDS + 3
+"""Until a daemon has given back what its calls took: it looks every QUIET_SECONDS whether it
+was quiet all the time."""
+
 
 @dataclass
 class ReadyBoard:
@@ -101,7 +105,6 @@ def switch_on(
         facts["seconds until its daemon answers"] = round(time.monotonic() - begin, 1)
         assert isinstance(up.config, SshTarget | AdbTarget)
         ready = ReadyBoard(found, recipe, look, found.name, up.config)
-        # The daemon looks after so many seconds whether it was quiet all the time.
-        time.sleep(2 * QUIET_SECONDS + 3)
+        time.sleep(REST_SECONDS)
         facts["idle PSS, MB"] = round(ready.pss() / 1e6, 1)
         yield ready

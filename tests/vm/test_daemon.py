@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.vm import expected
-from tests.vm.ready import ReadyBoard
+from tests.vm.ready import REST_SECONDS, ReadyBoard
 
 IDLE_MEGABYTES = {"arm64": 35.0, "armhf": 28.0}
 """Most that an idle daemon may take, by architecture (PSS, 10^6 bytes)."""
@@ -45,7 +45,7 @@ def test_what_the_kernel_can_do(board: ReadyBoard, recipe: str) -> None:
 
 def test_memory_when_idle(board: ReadyBoard, facts: dict[str, object]) -> None:
     """Of a daemon that was just started, and of one that has served and rests."""
-    time.sleep(8)
+    time.sleep(REST_SECONDS)
     facts["PSS after use, MB"] = round(board.pss() / 1e6, 1)
     fresh = facts["idle PSS, MB"]
     assert isinstance(fresh, float)

@@ -113,7 +113,7 @@ int BPF_KPROBE(opening, int folder, const char *path)
 }
 
 SEC("?kretprobe/do_sys_openat2")
-int BPF_KRETPROBE(opened, long result)
+int BPF_KRETPROBE(opened, int result)
 {
 	struct words *words = own();
 
