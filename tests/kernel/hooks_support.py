@@ -201,31 +201,35 @@ class Pair:
         return _run("tc", "-n", self.near, *words)
 
 
-def _run(*words: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+def _run(*words: str, stdin: str = "") -> str:
+    done = subprocess.run(words, check=True, capture_output=True, text=True, input=stdin)
+    return done.stdout
 
 
 @contextmanager
 def veth_pair() -> Iterator[Pair]:
-    """Makes the namespaces and removes them."""
+    """Makes the namespaces and removes them; few processes, for each takes long on a board."""
     tag = f"{os.getpid()}-{os.urandom(2).hex()}"
     pair = Pair(f"hk-far-{tag}", f"hk-near-{tag}")
+    near = "02:00:00:00:07:02"
+    end = f"netns {pair.near} address {near}"
     try:
         for name in (pair.far, pair.near):
             _run("ip", "netns", "add", name)
-        ends = ("hk1", "netns", pair.far, "type", "veth", "peer", "hk0", "netns", pair.near)
-        _run("ip", "link", "add", *ends)
-        for name, end, host in ((pair.far, "hk1", 1), (pair.near, "hk0", 2)):
-            _run("ip", "-n", name, "addr", "add", f"10.211.7.{host}/24", "dev", end)
-            _run("ip", "-n", name, "link", "set", end, "up")
-            _run("ip", "-n", name, "link", "set", "lo", "up")
-        near = _run("ip", "-n", pair.near, "-br", "link", "show", "hk0").split()[2]
-        neighbour = (pair.address, "lladdr", near, "dev", "hk1")
-        _run("ip", "-n", pair.far, "neigh", "replace", *neighbour)
+        _run("ip", *f"link add hk1 netns {pair.far} type veth peer hk0 {end}".split())
+        for name, card, host in ((pair.far, "hk1", 1), (pair.near, "hk0", 2)):
+            lines = [f"addr add 10.211.7.{host}/24 dev {card}"]
+            lines += [f"link set {card} up", "link set lo up"]
+            if name == pair.far:
+                lines.append(f"neigh replace {pair.address} lladdr {near} dev hk1")
+            _run("ip", "-n", name, "-batch", "-", stdin="\n".join(lines))
         yield pair
     finally:
-        for name in (pair.far, pair.near):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        words = ["ip", "-force", "-batch", "-"]
+        lines = [f"netns del {name}" for name in (pair.far, pair.near)]
+        subprocess.run(
+            words, check=False, capture_output=True, text=True, input="\n".join(lines)
+        )
 
 
 @contextmanager
