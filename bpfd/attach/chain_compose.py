@@ -27,11 +27,23 @@ from bpfd.kernel.constants import (
     BPF_PSEUDO_CALL,
     BPF_PSEUDO_FUNC,
     BPF_PSEUDO_KFUNC_CALL,
+    BPF_PSEUDO_MAP_FD,
 )
 from bpfd.kernel.program_code import INSTRUCTION, Code, registers, source_of
 
 _MOV, _CALL, _EXIT, _IF_EQUAL32 = 0xBF, 0x85, 0x95, 0x16
+_MOV_IMMEDIATE = 0xB7
 _TAIL_CALL = 12
+_GO_ON = (
+    (_MOV, 1, 6),
+    (BPF_LD_IMM64, 2, BPF_PSEUDO_MAP_FD),  # and a prog array
+    (0,),
+    (_MOV_IMMEDIATE, 3),
+    (_CALL, 0, 0, 0, _TAIL_CALL),
+    (_MOV_IMMEDIATE, 0),  # there is always a program: else XDP_ABORTED
+    (_EXIT,),
+)
+"""r1 = r6; r2 = the prog array; r3 = 0; tail call; r0 = 0; exit"""
 _SOURCE = "bpfd: chain of XDP programs"
 
 
@@ -107,34 +119,36 @@ def functions(code: Code) -> list[int]:
     return sorted(starts)
 
 
-def dispatcher(members: Sequence[Member], sizes: Sequence[int]) -> tuple[bytes, list[int]]:
+def dispatcher(
+    members: Sequence[Member], sizes: Sequence[int], following: int = 0
+) -> tuple[bytes, list[int]]:
     """The main function, and in it the index at which each member's turn begins.
 
     `sizes` are the members' lengths in instructions: they follow one behind the other.
+    `following` is the prog array (its kernel id) with the program that goes on after the last
+    one; 0: the last one's code is returned.
     """
-    lengths = [1, *(3 + len(each.proceed_on) for each in members[:-1]), 3]
-    # The first part starts with the context, the last one ends without a choice.
-    turns = [sum(lengths[:index]) for index in range(1, len(members) + 1)]
-    end = sum(lengths)
+    choosing = len(members) - (0 if following else 1)
+    lengths = [
+        3 + (len(each.proceed_on) if index < choosing else 0)
+        for index, each in enumerate(members)
+    ]
+    turns = [1 + sum(lengths[:index]) for index in range(len(members) + 1)]
     out = [_instruction(_MOV, 6, 1)]
-    target = end
+    target = turns[-1] + (len(_GO_ON) if following else 0)
     for number, (member, size) in enumerate(zip(members, sizes, strict=True)):
         out.append(_instruction(_MOV, 1, 6))
         call = len(out)
         out.append(_instruction(_CALL, 0, BPF_PSEUDO_CALL, immediate=target - call - 1))
         target += size
-        if number < len(members) - 1:
-            *others, last = member.proceed_on
-            following = turns[number + 1]
-            for code in others:
-                out.append(
-                    _instruction(
-                        _IF_EQUAL32, 0, 0, offset=following - len(out) - 1, immediate=code
-                    )
-                )
-            out.append(_instruction(_IF_EQUAL32, 0, 0, offset=1, immediate=last))
+        for code in member.proceed_on if number < choosing else ():
+            ahead = turns[number + 1] - len(out) - 1
+            out.append(_instruction(_IF_EQUAL32, offset=ahead, immediate=code))
         out.append(_instruction(_EXIT))
-    return b"".join(out), turns
+    if following:
+        out += [_instruction(*each) for each in _GO_ON]
+        out[-6] = _instruction(BPF_LD_IMM64, 2, BPF_PSEUDO_MAP_FD, immediate=following)
+    return b"".join(out), turns[:-1]
 
 
 def _instruction(
@@ -143,18 +157,22 @@ def _instruction(
     return INSTRUCTION.pack(operation, registers(target, source), offset, immediate)
 
 
-def compose(parts: Sequence[Part]) -> Composed:
-    """The whole of a chain; `parts` are in the order of their running, one or more.
+def compose(
+    parts: Sequence[Part], told: Sequence[Member] | None = None, following: int = 0
+) -> Composed:
+    """A chain, or a piece of one; `parts` are in the order of their running, one or more.
 
-    Raises ValueError for BTF that is none.
+    `told` are the members that its BTF tells of, where they are others than those of `parts`;
+    `following` as for `dispatcher`. Raises ValueError for BTF that is none.
     """
     members = [part.member for part in parts]
-    main, turns = dispatcher(members, [len(part.code.instructions) // 8 for part in parts])
+    sizes = [len(part.code.instructions) // 8 for part in parts]
+    main, turns = dispatcher(members, sizes, following)
     btf = chain_btf.Merged()
     shifts = [btf.add(part.btf) if part.btf else None for part in parts]
     prototype = _prototype(btf)
     main_function = btf.type(chain_btf.FUNC, NAME, prototype, vlen=chain_btf.STATIC)
-    for member in members:
+    for member in members if told is None else told:
         btf.type(chain_btf.DECL_TAG, member.tag(), main_function, 0xFFFFFFFF)
     func_info = [(0, main_function)]
     line_info = [(0, *_line(btf, "", 0))]

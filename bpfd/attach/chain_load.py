@@ -6,21 +6,31 @@ from __future__ import annotations
 import errno
 import os
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 from bpfd import errors
-from bpfd.attach import chain_compose
+from bpfd.attach import chain_compose, chain_pieces
 from bpfd.attach.chain_compose import Part
 from bpfd.attach.chain_member import NAME, Member, members_in
 from bpfd.attach.failure import refused
 from bpfd.kernel import info, program_code, rejection, syscall
-from bpfd.kernel.constants import BPF_F_XDP_HAS_FRAGS, ENOTSUPP, AttachType, Cmd, ProgType
+from bpfd.kernel.constants import (
+    BPF_F_XDP_HAS_FRAGS,
+    ENOTSUPP,
+    AttachType,
+    Cmd,
+    MapType,
+    ProgType,
+)
 
 _LOG_BYTES = 4 << 20
 _TRIES = 5
 """As libbpf: EAGAIN means that a signal came while the verifier worked."""
 
+_ARRAY_NAME = "bpfd_chain_next"
 _STACK = re.compile(r"combined stack size of \d+ calls is (\d+)")
 _MAPS = re.compile(r"number of maps per program has reached the limit of (\d+)")
 
@@ -82,15 +92,64 @@ def members_of(program_id: int) -> tuple[Member, ...]:
         return ()
 
 
-def load(parts: Sequence[Part]) -> int:
-    """The fd of the program that runs all parts in their order.
+@dataclass
+class Loaded:
+    """A chain in the kernel. The fds belong to whoever holds this."""
+
+    fd: int
+    """The program for the interface."""
+    arrays: list[int] = field(default_factory=list)
+    """Prog arrays that lead from one piece to the next; empty: there is one."""
+
+    def close(self) -> None:
+        """Closes all that is still open; pieces without a holder go."""
+        for fd in (self.fd, *self.arrays):
+            os.close(fd)
+        self.arrays = []
+
+
+def load(parts: Sequence[Part]) -> Loaded:
+    """The program that runs all parts in their order, and what it goes on to.
 
     Raises InvalidArgument for members that exclude each other, VerifierRejected, NotSupported,
     LimitExceeded, PermissionMissing, KernelError.
     """
-    frags = frags_flag(parts)
+    flags = frags_flag(parts)
+    *others, last = chain_pieces.pieces(parts)
+    told = [each.member for each in parts]
+    found = Loaded(_load(last, flags, told if not others else (), 0))
     try:
-        composed = chain_compose.compose(parts)
+        for number, piece in reversed(list(enumerate(others))):
+            array = _array(found.fd)
+            found.arrays.append(array)
+            following = info.map_info(array).id
+            fd = _load(piece, flags, told if not number else (), following)
+            os.close(found.fd)
+            found.fd = fd
+    except OSError as error:
+        found.close()
+        raise refused(error, "preparing the chain", "CAP_BPF") from None
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def _array(fd: int) -> int:
+    """A prog array with one program."""
+    array = syscall.map_create(MapType.PROG_ARRAY, 4, 4, 1, name=_ARRAY_NAME)
+    try:
+        syscall.map_update_elem(array, bytes(4), struct.pack("=I", fd))
+    except OSError:
+        os.close(array)
+        raise
+    return array
+
+
+def _load(parts: Sequence[Part], flags: int, told: Sequence[Member], following: int) -> int:
+    """The fd of one piece."""
+    try:
+        composed = chain_compose.compose(parts, told, following)
     except ValueError as error:
         raise errors.KernelError(
             "reading the BTF of programs", errno.EINVAL, str(error)
@@ -110,7 +169,7 @@ def load(parts: Sequence[Part]) -> int:
             stack.callback(os.close, btf_fd)
         except OSError as error:
             raise refused(error, "preparing the chain", "CAP_BPF") from None
-        return _verified(parts, composed, instructions, btf_fd, frags)
+        return _verified(parts, composed, instructions, btf_fd, flags, following)
 
 
 def _verified(
@@ -119,6 +178,7 @@ def _verified(
     instructions: bytes,
     btf_fd: int,
     flags: int,
+    following: int,
 ) -> int:
     def attempt(log: syscall.Buffer | None) -> int:
         return syscall.prog_load(
@@ -148,7 +208,7 @@ def _verified(
         return attempt(log)
     except OSError as error:
         said = log.value.decode(errors="replace")
-        raise explained(parts, error.errno or 0, said) from None
+        raise explained(parts, error.errno or 0, said, in_pieces=bool(following)) from None
 
 
 def _license(parts: Sequence[Part]) -> str:
@@ -175,10 +235,20 @@ def frags_flag(parts: Sequence[Part]) -> int:
     return BPF_F_XDP_HAS_FRAGS
 
 
-def explained(parts: Sequence[Part], error: int, log: str) -> errors.BpfdError:
+def explained(
+    parts: Sequence[Part], error: int, log: str, *, in_pieces: bool = False
+) -> errors.BpfdError:
+    """The error for what the verifier said; `in_pieces`: this one goes on to another. Pure."""
     names = ", ".join(each.member.program for each in parts)
     tail = [each.member.program for each in parts if chain_compose.has_tail_calls(each.code)]
-    if tail and re.search(r"tail_calls?.*(not supported|not allowed)", log):
+    unknown = re.search(r"tail_calls?.*(not supported|not allowed)", log)
+    if in_pieces and unknown and not tail:
+        return errors.NotSupported(
+            f"a chain with more than {chain_pieces.MAX_MAPS} maps",
+            needs="one program has no more, and to go on with a second one this kernel's JIT "
+            "needs tail calls beside functions (x86 has since 5.10, arm64 since 6.0)",
+        )
+    if tail and unknown:
         return errors.NotSupported(
             f"the tail calls of {', '.join(tail)} inside a chain",
             needs="this kernel has none in functions (x86 has since 5.10, arm64 since 6.0); "

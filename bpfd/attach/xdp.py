@@ -8,7 +8,6 @@ it goes when its owner goes.
 from __future__ import annotations
 
 import errno
-import os
 
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Named, Program, hook
@@ -88,11 +87,11 @@ def _in_chain(
             return xdp_chain.join(HOOK, chain, member, str(place))
         if there := interface.xdp_state(place.ifindex).program_ids:
             raise busy(place, there[0], joins=True)
-        fd = chain_load.load([chain_load.part(member)])
+        loaded = chain_load.load([chain_load.part(member)])
         try:
-            link, mode = _link(fd, place, modes, joins=True)
+            link, mode = _link(loaded.fd, place, modes, joins=True)
         finally:
-            os.close(fd)
+            loaded.close()
         return xdp_chain.start(HOOK, link, mode, member)
 
 

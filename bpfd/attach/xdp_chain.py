@@ -22,12 +22,12 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from bpfd import errors
-from bpfd.attach import chain_load
+from bpfd.attach import chain_load, chain_pins
 from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program
 from bpfd.attach.chain_member import Member
 from bpfd.attach.failure import refused
 from bpfd.attach.found import xdp_place
-from bpfd.kernel import syscall
+from bpfd.kernel import barrier, syscall
 from bpfd.kernel.info import link_info
 from bpfd.v1 import attach_pb2, links_pb2
 
@@ -49,6 +49,8 @@ class Chain:
         self.members = members
         """In the order of their running."""
         self.attached: list[ChainMember] = []
+        self.arrays = chain_pins.opened(self.link_id)
+        """What leads from one piece to the next; nobody else holds it while we live."""
         _chains.append(self)
 
     @property
@@ -64,14 +66,22 @@ class Chain:
     def change(self, members: Iterable[Member], what: str, hook: Hook) -> None:
         """Other members; when it raises, the old ones stay. They may not be empty."""
         wanted = ordered(members)
-        fd = chain_load.load([chain_load.part(each) for each in wanted])
+        loaded = chain_load.load([chain_load.part(each) for each in wanted])
         try:
-            syscall.link_update(self.fd, fd)
+            if any(each.pinned for each in wanted):
+                chain_pins.keep(self.link_id, loaded.arrays)
+            syscall.link_update(self.fd, loaded.fd)
         except OSError as error:
+            chain_pins.drop(self.link_id, loaded.arrays)
+            loaded.arrays = []
             hints = {"ENOLINK": "what it was attached to is gone; detach it"}
             raise refused(error, what, hook.capability, hints) from None
         finally:
-            os.close(fd)
+            os.close(loaded.fd)
+        old, self.arrays = self.arrays, loaded.arrays
+        if old:
+            barrier.wait_for_packets()  # that are in the old pieces still
+            chain_pins.drop(self.link_id, old)
         self.members = wanted
         self.tell()
 
@@ -86,7 +96,15 @@ class Chain:
         """Forgets the chain; pins of its link, if there are, keep it running."""
         if self in _chains:
             _chains.remove(self)
-            os.close(self.fd)
+            for fd in (self.fd, *self.arrays):
+                os.close(fd)
+
+    def end(self) -> None:
+        """Detaches the last member."""
+        with contextlib.suppress(OSError):
+            syscall.link_detach(self.fd)
+        chain_pins.drop(self.link_id, self.arrays)
+        self.arrays = []
 
 
 class ChainMember(Attachment):
@@ -120,8 +138,7 @@ class ChainMember(Attachment):
             rest = tuple(each for each in chain.members if each is not self.member)
             try:
                 if not rest:
-                    with contextlib.suppress(OSError):
-                        syscall.link_detach(self.fds[0])
+                    chain.end()
                 elif not chain.interface_is_gone:
                     chain.change(rest, f"taking {self.member.program} out", self.hook)
             finally:
@@ -219,10 +236,13 @@ def adopt(hook: Hook, fds: list[int], name: str) -> ChainMember | None:
 def settle(hook: Hook) -> None:
     """After everything was adopted: takes out of chains who belongs to nobody any more."""
     with _lock:
+        chain_pins.prune({each.link_id for each in _chains})
         for chain in list(_chains):
             ours = ordered(each.member for each in chain.attached)
             runs = chain_load.members_of(chain.program_id)
-            if not ours or chain.interface_is_gone or ours == runs:
+            if not ours or chain.interface_is_gone:
+                continue
+            if ours == runs and not chain.arrays:  # of those some may be left over
                 continue
             _log.warning("taking out of the chain of link %d what is left", chain.link_id)
             try:

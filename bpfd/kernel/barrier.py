@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
+import time
 from collections.abc import Callable
 
 from bpfd.errors import NotSupported
@@ -30,8 +31,11 @@ _MEMBARRIER_NUMBERS = {  # asm/unistd.h
     "loongarch64": 283,
     "armv": 389,
     "ppc64": 365,
+    "x86_64": 324,
+    "i686": 375,
 }
-_GLOBAL_EXPEDITED = 2  # enum membarrier_cmd
+_GLOBAL, _GLOBAL_EXPEDITED = 1, 2  # enum membarrier_cmd
+_GRACE_SECONDS = 0.1
 
 Fence = Callable[[], object]
 
@@ -52,7 +56,7 @@ def _libatomic() -> Callable[[int], object] | None:
     return None
 
 
-def _membarrier(machine: str) -> Fence | None:
+def _membarrier(machine: str, command: int = _GLOBAL_EXPEDITED) -> Fence | None:
     if machine == "aarch64" and ctypes.sizeof(ctypes.c_void_p) == 4:
         machine = "armv8l"
     for prefix, number in _MEMBARRIER_NUMBERS.items():
@@ -60,7 +64,7 @@ def _membarrier(machine: str) -> Fence | None:
             continue
         call = ctypes.CDLL(None, use_errno=True).syscall
         call.restype = ctypes.c_long
-        arguments = (ctypes.c_long(number), ctypes.c_int(_GLOBAL_EXPEDITED), ctypes.c_uint(0))
+        arguments = (ctypes.c_long(number), ctypes.c_int(command), ctypes.c_uint(0))
         if call(*arguments) == 0:
             return functools.partial(call, *arguments)
     return None
@@ -84,3 +88,14 @@ def fences(machine: str = platform.machine()) -> tuple[Fence, Fence]:
         "reading rings in mapped memory",
         needs=f"libatomic.so.1 on the target: {machine} reorders memory accesses",
     )
+
+
+def wait_for_packets() -> None:
+    """Returns when no CPU is in a program any more that was exchanged before the call.
+
+    MEMBARRIER_CMD_GLOBAL waits for an RCU grace period (synchronize_rcu), inside which every
+    program for packets runs. Kernels that refuse it (nohz_full CPUs) get a tenth of a second,
+    some thousand times what a program may take.
+    """
+    if _membarrier(platform.machine(), _GLOBAL) is None:
+        time.sleep(_GRACE_SECONDS)

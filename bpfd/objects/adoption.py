@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable
 
+from bpfd.attach import chain_pins
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.errors import BpfdError
 from bpfd.kernel import program_code, syscall
@@ -44,7 +45,7 @@ def take_over(registry: Registry, store: Store, links: Links) -> None:
                 _link(store, links, held, name, paths, known.get(name))
             except (OSError, BpfdError) as error:
                 _log.warning("link %s stays as it is, unknown to us: %s", name, error)
-    if registry.links:
+    if registry.links or chain_pins.any_left():
         from bpfd.attach import xdp, xdp_chain
 
         xdp_chain.settle(xdp.HOOK)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from bpfd import work
+from bpfd.attach import chain_pins
 from bpfd.attach.attachment import Program
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, LeaseExpired
 from bpfd.kernel import elf_object
@@ -40,6 +41,7 @@ class Objects:
         self._bpffs = bpffs_dir
         self._sessions = sessions
         self._store = Store(bpffs_dir, state_dir)
+        chain_pins.folder = self._store.chains
         self.pin_notes = PinNotes(state_dir)
         self.links = Links(self.registry, self._store, Journal(state_dir), sessions)
         self.on_unload: list[Callable[[set[int]], None]] = []

@@ -6,6 +6,7 @@ Layout under BPFFS/bpfd/v1:
     objects/NAME/programs/PROGRAM  objects/NAME/maps/MAP  objects/NAME/links/LINK
     objects/NAME/code/PROGRAM  (a map with what an XDP program was loaded from)
     (a link with several kernel links is a folder: LINK/0, LINK/1, ...)
+    chains/LINK/MAP  what holds chains of XDP programs together (`bpfd.attach.chain_pins`)
     staging/NAME   an object that is not yet whole; a later daemon removes it
     replace/NAME   the next version of objects/NAME; a later daemon finishes or removes it
     trash/NAME     an object that is being removed
@@ -50,6 +51,7 @@ class Store:
     def __init__(self, bpffs_root: str, state_dir: str) -> None:
         self._root = f"{bpffs_root}/bpfd/v1"
         self._notes = f"{state_dir}/objects"
+        self.chains = f"{self._root}/chains"
 
     def _object(self, name: str, area: str = "objects") -> str:
         return f"{self._root}/{area}/{bpffs.encode(name)}"

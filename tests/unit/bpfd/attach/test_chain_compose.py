@@ -65,6 +65,31 @@ def test_three_members() -> None:
     )
 
 
+def test_a_piece_goes_on_to_the_next() -> None:
+    members = [Member(1, (2,), 1, "a"), Member(2, (1, 3), 2, "b")]
+    main, turns = dispatcher(members, [10, 20], 77)
+    assert turns == [1, 5]
+    assert main == code(
+        (MOV, 6, 1, 0, 0),
+        (MOV, 1, 6, 0, 0),  # 1
+        (CALL, 0, 1, 0, 14),  # 2, to 17
+        (JEQ32, 0, 0, 1, 2),
+        (EXIT, 0, 0, 0, 0),
+        (MOV, 1, 6, 0, 0),  # 5
+        (CALL, 0, 1, 0, 20),  # 6, to 27
+        (JEQ32, 0, 0, 2, 1),  # 7, to 10
+        (JEQ32, 0, 0, 1, 3),  # 8, to 10
+        (EXIT, 0, 0, 0, 0),
+        (MOV, 1, 6, 0, 0),  # 10
+        (LD64, 2, 1, 0, 77),
+        (0, 0, 0, 0, 0),
+        (0xB7, 3, 0, 0, 0),
+        (CALL, 0, 0, 0, 12),
+        (0xB7, 0, 0, 0, 0),
+        (EXIT, 0, 0, 0, 0),
+    )
+
+
 def run(parts: Sequence[tuple[tuple[int, ...], int]]) -> tuple[int, list[int]]:
     """(verdict, who ran) of a chain whose members return what is said, by interpreting it."""
     members = [Member(n + 1, proceed, n, str(n)) for n, (proceed, _) in enumerate(parts)]
@@ -144,6 +169,15 @@ def test_the_whole() -> None:
     assert [each.program_id for each in members_in(composed.btf)] == [11, 12, 13]
 
 
+def test_a_piece_tells_of_all_or_none() -> None:
+    parts = [Part(Member(n, (2,), n, "x"), Code(RETURN)) for n in (1, 2, 3)]
+    members = [each.member for each in parts]
+    first = compose(parts[:2], members, 77)
+    assert members_in(first.btf) == tuple(members)
+    assert members_in(compose(parts[2:], ()).btf) == ()
+    assert first.starts == (16, 18)
+
+
 def test_functions_by_calls_and_references() -> None:
     body = code(
         (LD64, 2, 4, 0, 6),  # a callback at 7
@@ -201,6 +235,10 @@ def test_refusals_in_words() -> None:
     error = explained(parts, 7, said)
     assert isinstance(error, LimitExceeded)
     assert error.limit == 64
+    said = "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls"
+    error = explained(parts[:1], 22, said, in_pieces=True)
+    assert isinstance(error, NotSupported)
+    assert "more than 64 maps" in str(error)
     error = explained(parts, 524, "processed 7 insns")
     assert isinstance(error, NotSupported)
     assert error.feature == "chains of XDP programs"
