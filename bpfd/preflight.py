@@ -140,7 +140,10 @@ def _name(need: target_pb2.Need, names: _Names) -> Answer:
         if there:
             return Answer(True, f"function {there}")
         calls = {
-            name[len(starts[0]) :] for name in names.functions if name.startswith(starts[0])
+            name[len(start) :]
+            for name in names.functions
+            for start in starts
+            if name.startswith(start)
         }
         return Answer(False, f"no function {wanted[0]}", near=_near(need.syscall, calls))
     if which == "tracepoint":

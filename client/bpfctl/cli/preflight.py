@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bpfctl.cli.source import Source
     from bpfctl.output import Row
-    from bpfctl.preflight import Finding, Report
+    from bpfctl.preflight import DryLoad, Finding, Report
     from bpfctl.target import Target
 
 DOES_NOT_FIT = 7
@@ -101,13 +101,21 @@ def _lines(report: Report, verbose: bool) -> list[Row]:
     for found in report.findings:
         row = {"need": _name(found), "state": _word(found), "since": found.since}
         said = found.helps or found.probe if found.state != "met" else ""
-        row["what helps" if not verbose else "probe"] = found.probe if verbose else said
+        row["probe" if verbose else "what helps"] = found.probe if verbose else said
         rows.append(row)
-    for load in report.loads:
+    last = "probe" if verbose else "what helps"
+    for name, load in _loads(report):
         state = "accepted" if load.accepted else "refused"
-        rows.append({"need": f"dry load {load.program}", "state": state, "since": ""})
-        rows[-1] = {**rows[-1], "what helps" if not verbose else "probe": load.why}
+        rows.append({"need": f"dry load {name}", "state": state, "since": "", last: load.why})
     return rows
+
+
+def _loads(report: Report) -> list[tuple[str, DryLoad]]:
+    """Programs by name; one for all of them, where all were refused for the same reason."""
+    reasons = {load.why for load in report.loads}
+    if len(report.loads) > 1 and len(reasons) == 1 and not report.loads[0].accepted:
+        return [(f"of all {len(report.loads)} programs", report.loads[0])]
+    return [(load.program, load) for load in report.loads]
 
 
 def _name(found: Finding) -> str:
@@ -150,6 +158,6 @@ def _say_each(invocation: Invocation, reports: Mapping[str, Report], *, detailed
             since = f", since {found.since}" if found.since else ""
             why = found.helps or found.probe
             invocation.say(f"  {_name(found)}{since}" + (f": {why}" if why else ""))
-        for load in report.loads:
+        for program, load in _loads(report):
             if not load.accepted:
-                invocation.say(f"  program {load.program}: {load.why}")
+                invocation.say(f"  dry load {program}: {load.why}")

@@ -103,7 +103,7 @@ def _answer(need: Need, said: target_pb2.NeedAnswer) -> Answer:
     if met is False and said.near and not helps:
         helps = f"near: {', '.join(said.near)}"
     since = need.since or said.since
-    if need.ask and need.ask[0] == "map" and need.ask[1][1]:
+    if need.ask and need.ask[0] == "map" and not since:
         since = map_flags_since(need.ask[1][1])
     return Answer(met, said.probe, since, helps)
 
@@ -113,8 +113,10 @@ def by_btf(need: Need, btf: Btf | str) -> Answer:
     assert need.ask is not None
     which, value = need.ask
     if isinstance(btf, str):
+        if value is None:
+            return Answer(False, "no BTF of the kernel is known", helps=btf)
         # Of a kernel whose types nobody knows, none can be said to be missing.
-        return Answer(False if value is None else None, "no BTF of the kernel", helps=btf)
+        return Answer(None, "no BTF of the kernel is known")
     if value is None:
         return Answer(True, "BTF of the kernel is known")
     if which == "core":

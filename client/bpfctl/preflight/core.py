@@ -63,8 +63,7 @@ def needs(
         if path is None:
             continue
         key = (_kind(relocation.kind), path)
-        asks = relocation.kind in _ONLY_ASKS
-        found[key] = found.get(key, True) and asks
+        found[key] = found.get(key, False) or relocation.kind in _ONLY_ASKS
     if found:
         yield Need("kernel BTF", "types (CO-RE)", ("core", None))
     for (kind, path), optional in found.items():

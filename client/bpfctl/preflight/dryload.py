@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bpfctl import errors
@@ -25,12 +26,37 @@ def dry_load(target: Target, parsed: ObjectFile, settings: LoadSettings) -> list
 
     Raises what has nothing to do with the object, as PermissionMissing.
     """
+    names = [program.name for program in loaded(parsed, settings.skip, settings.also)]
     try:
-        programs = target.verify(parsed.data, settings).programs
+        return _verified(target, parsed, settings)
+    except errors.NotSupported as error:
+        # What a kernel without BTF cannot attach is refused here, before anything is sent.
+        if target.info().btf_sha256 or len(names) == 1:
+            return [DryLoad(name, False, str(error)) for name in names]
     except _OF_THE_OBJECT as error:
-        names = loaded(parsed, settings.skip, settings.also)
-        return [DryLoad(program.name, False, str(error)) for program in names]
-    return [_of(item, parsed) for item in programs]
+        return [DryLoad(name, False, str(error)) for name in names]
+    return [found for name in names for found in _alone(target, parsed, settings, name, names)]
+
+
+def _verified(target: Target, parsed: ObjectFile, settings: LoadSettings) -> list[DryLoad]:
+    return [_of(item, parsed) for item in target.verify(parsed.data, settings).programs]
+
+
+def _alone(
+    target: Target, parsed: ObjectFile, settings: LoadSettings, name: str, names: list[str]
+) -> list[DryLoad]:
+    """One program without the others of `names`."""
+    others = [other for other in names if other != name]
+    only = dataclasses.replace(
+        settings,
+        skip=[*settings.skip, *others],
+        also=[other for other in settings.also if other == name],
+        functions={key: text for key, text in settings.functions.items() if key == name},
+    )
+    try:
+        return _verified(target, parsed, only)
+    except _OF_THE_OBJECT as error:
+        return [DryLoad(name, False, str(error))]
 
 
 def _of(item: objects_pb2.VerifiedProgram, parsed: ObjectFile) -> DryLoad:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from . import sections
 from .needs import Need
+from .since import attach_type_since
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class _Hook:
     """As `bpfctl target info` lists it."""
     fallback: str = ""
     """What the daemon does where the feature is missing; empty: nothing."""
+    name: str = ""
+    """Of the need; empty: the feature's."""
 
 
 _TCX = _Hook("tcx link")
@@ -27,7 +30,7 @@ _KPROBE = _Hook("kprobe")
 
 _HOOKS: dict[str, _Hook] = {
     "xdp": _Hook("XDP link"),
-    "tc": _Hook("tcx link", "clsact"),
+    "tc": _Hook("tcx link", "clsact", "tc"),
     "tcx": _TCX,
     "netkit": _Hook("netkit link"),
     **dict.fromkeys(("cgroup_skb", "sock_ops", "cgroup_sock", "cgroup_sock_addr"), _CGROUP),
@@ -89,17 +92,31 @@ def needs(section: str, attach: str | None = None, function: str = "") -> Iterat
         yield from _traced(name.removesuffix(".s"), extras)
     else:
         yield Need("program type", kind.name, ("program", (kind.type, 0, 0)))
-        if kind.attach_type or kind.flags:
-            words = _variant(name, kind)
+        if words := _variant(name, kind):
             ask = ("program", (kind.type, kind.attach_type, kind.flags))
-            yield Need("program type", f"{kind.name} ({words})", ask)
+            by_attach_type = kind.type in _ATTACH_TYPE_AT_LOAD
+            since = attach_type_since(kind.attach_type) if by_attach_type else ""
+            yield Need("program type", f"{kind.name} ({words})", ask, since=since)
     if attach != "none":
         yield from _attached(name, extras, attach)
 
 
+_ATTACH_TYPE_AT_LOAD = (8, 9, 18, 21, 25)
+"""cgroup_skb, cgroup_sock, cgroup_sock_addr, sk_reuseport, cgroup_sockopt: the kernel looks at
+the attach type when it loads (bpf_prog_load_check_attach() of kernel/bpf/syscall.c), and some
+of them are younger than the program type."""
+
+
 def _variant(name: str, kind: sections.Section) -> str:
-    extra = {sections.SLEEPABLE: ", sleepable", sections.XDP_FRAGS: ", fragments"}
-    return name.removesuffix(".s") + extra.get(kind.flags, "")
+    """What loading needs besides the type, in words; empty: nothing."""
+    words = []
+    if kind.type in _ATTACH_TYPE_AT_LOAD and kind.attach_type:
+        words.append(name)
+    if kind.flags & sections.XDP_FRAGS:
+        words.append("fragments")
+    if kind.flags & sections.SLEEPABLE and name != "syscall":
+        words.append("sleepable")
+    return ", ".join(words)
 
 
 def _traced(name: str, extras: str) -> Iterator[Need]:
@@ -119,7 +136,7 @@ def _traced(name: str, extras: str) -> Iterator[Need]:
     elif name in _BTF_NAMES:
         function = f"{_BTF_NAMES[name]}{extras}"
         ask = ("btf", (function, Kind.FUNC))
-        yield Need("function", function, ask)
+        yield Need("traced function", function, ask)
 
 
 def _attached(name: str, extras: str, attach: str | None) -> Iterator[Need]:
@@ -129,7 +146,8 @@ def _attached(name: str, extras: str, attach: str | None) -> Iterator[Need]:
     if hook is not None:
         feature = _SESSIONS.get(name, hook.feature)
         ask = ("feature", feature)
-        yield Need("hook", feature, ask, at_attach=True, fallback=hook.fallback)
+        name = hook.name or feature
+        yield Need("hook", name, ask, at_attach=True, fallback=hook.fallback)
     subject = text.partition(":")[2].partition(",")[0]
     if kind == "cgroup_sock_addr" and "_unix" in text:
         yield Need(

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 ARRAY = 2
 
+_OF_THE_TYPE = {11: 1, 24: 1, 28: 1, 29: 1, 32: 1, 33: 1 << 10}
+"""Flags that maps of a type cannot be without: lpm_trie and storages are made without
+BPF_F_NO_PREALLOC by no kernel, arenas not without BPF_F_MMAPABLE."""
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -60,7 +64,7 @@ def needs(parsed: ObjectFile, btf: Btf | None) -> Iterator[Need]:
     for item in definitions(btf):
         name = str(map_type(item.type))
         yield Need("map type", name, ("map", (item.type, 0)))
-        if item.flags:
+        if item.flags & ~_OF_THE_TYPE.get(item.type, 0):
             names = ", ".join(map_flag_names(item.flags))
             yield Need("map type", f"{name} with {names}", ("map", (item.type, item.flags)))
     if any(entry.kind == "data" for entry in parsed.maps):

@@ -31,7 +31,7 @@ class Need:
     at_attach: bool = False
     """The dry load does not need it; attaching does."""
     optional: bool = False
-    """The object looks for it, and can do without."""
+    """The object looks whether it is there (a weak symbol, bpf_core_field_exists())."""
     fallback: str = ""
     """What is done instead where it is missing, by the daemon itself; empty: nothing."""
     since: str = ""
@@ -125,7 +125,15 @@ def merged(needs: Iterable[Need]) -> list[Need]:
 
 
 ORDER = (
-    *("program type", "hook", "function", "system call", "tracepoint", "kernel BTF"),
+    *(
+        "program type",
+        "hook",
+        "traced function",
+        "function",
+        "system call",
+        "tracepoint",
+        "kernel BTF",
+    ),
     *("instructions", "map type", "helper", "kfunc", "symbol", "configuration"),
     *("type", "field", "enumerator"),
 )

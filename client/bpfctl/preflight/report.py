@@ -103,7 +103,7 @@ class Report:
         """What is done instead, in words: "clsact instead of tcx link"."""
         chosen = [f"{self.choices[name]} for {name}" for name in self.second_choices]
         return chosen + [
-            f"{found.need.fallback} instead of {found.need.name}"
+            f"{found.need.fallback} instead of {_feature(found.need)}"
             for found in self.findings
             if found.state is State.FALLBACK
         ]
@@ -127,6 +127,10 @@ class Report:
                 for load in self.loads
             ],
         }
+
+
+def _feature(need: Need) -> str:
+    return str(need.ask[1]) if need.ask and need.ask[0] == "feature" else need.name
 
 
 def judged(

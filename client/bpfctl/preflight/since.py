@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First kernels of helpers and flags of maps, for people: nothing is decided by them.
+"""First kernels of helpers, flags of maps, attach types. For people: nothing is decided by them.
 
 `since.json` is written by `scripts/kernel-since`, which says where it is from.
 """
@@ -41,3 +41,8 @@ def map_flags_since(flags: int) -> str:
     """When the last of these flags came, as far as it is known; empty: unknown."""
     found = [since for bit, (_, since) in _data()["map_flags"].items() if flags >> int(bit) & 1]
     return str(found[-1]) if found else ""
+
+
+def attach_type_since(number: int) -> str:
+    """When an attach type came, as far as it is known; empty: unknown."""
+    return str(_data()["attach_types"].get(str(number), ("", ""))[1])

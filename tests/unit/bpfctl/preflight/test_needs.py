@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from bpfctl.btf.kinds import Kind
-from bpfctl.preflight import needs
+from bpfctl.preflight import hooks, needs
 from bpfctl.preflight.needs import Need
 
 from tests.unit.bpfctl.preflight.objects import compiled, needs_clang
@@ -117,8 +117,9 @@ def test_what_a_need_says() -> None:
     assert weak.optional
     assert not strong.optional
     assert strong.ask == ("btf", ("there", Kind.FUNC))
-    # Asked for, and read: the program does without where the dry load passes.
-    assert not found["field", "struct task.gone"].optional
+    # Asked for, and read only then.
+    assert found["field", "struct task.gone"].optional
+    assert not found["field", "struct task.pid"].optional
     tracepoint = found["tracepoint", "sched/sched_switch"]
     assert tracepoint.at_attach
     assert tracepoint.ask == ("tracepoint", "sched/sched_switch")
@@ -179,7 +180,7 @@ def test_newer_instructions_are_told_by_kernel() -> None:
 def test_where_a_package_says_it_goes() -> None:
     source = 'SEC("tc") int t(void *context) { return 0; }'
     by_section = {need.name: need for need in needs.of_object(compiled(source))}
-    assert by_section["tcx link"].fallback == "clsact"
+    assert by_section["tc"].fallback == "clsact"
     tcx = needs.of_object(compiled(source), attach={"t": "tcx:{interface},ingress"})
     assert {need.name: need for need in tcx}["tcx link"].fallback == ""
     nowhere = needs.of_object(compiled(source), attach={"t": "none"})
@@ -197,3 +198,44 @@ def test_struct_ops() -> None:
     assert kind.ask == ("btf", ("bpf_struct_ops_tcp_congestion_ops", Kind.STRUCT))
     assert found["hook", "struct_ops link"].fallback
     assert ("hook", "struct_ops") in found
+
+
+def test_tc_and_tcx_are_apart() -> None:
+    source = """
+    SEC("tc") int t(void *context) { return 0; }
+    SEC("tcx/ingress") int x(void *context) { return 0; }
+    """
+    found = {need.key: need for need in needs.of_object(compiled(source))}
+    either, strict = found["hook", "tc"], found["hook", "tcx link"]
+    assert (either.programs, either.fallback) == (("t",), "clsact")
+    assert (strict.programs, strict.fallback) == (("x",), "")
+    assert either.ask == strict.ask == ("feature", "tcx link")
+
+
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [
+        ("xdp", ["xdp"]),
+        ("xdp.frags", ["xdp", "xdp (fragments)"]),
+        ("uprobe.s//bin/sh:main", ["kprobe", "kprobe (sleepable)"]),
+        ("cgroup/connect_unix", ["cgroup_sock_addr", "cgroup_sock_addr (cgroup/connect_unix)"]),
+        ("tcx/egress", ["sched_cls"]),
+        ("syscall", ["syscall"]),
+        ("nonsense", ['SEC("nonsense")']),
+    ],
+)
+def test_program_types(section: str, names: list[str]) -> None:
+    found = hooks.needs(section)
+    assert [need.name for need in found if need.kind == "program type"] == names
+
+
+def test_flags_that_a_type_cannot_be_without() -> None:
+    source = """
+    struct { __uint(type, 33); __uint(map_flags, 1024); __uint(max_entries, 1); }
+        a SEC(".maps");
+    struct { __uint(type, 33); __uint(map_flags, 1024 | (1 << 18)); __uint(max_entries, 1); }
+        b SEC(".maps");
+    SEC("xdp") int p(void *context) { return (long)&a + (long)&b; }
+    """
+    found = [need.name for need in needs.of_object(compiled(source)) if need.kind == "map type"]
+    assert found == ["arena", "arena with BPF_F_MMAPABLE, BPF_F_NO_USER_CONV"]

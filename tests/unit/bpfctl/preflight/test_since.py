@@ -28,3 +28,10 @@ def test_flags_of_maps() -> None:
     assert since.map_flags_since(1 << 13 | 1) == "6.2 to 6.12"
     assert since.map_flags_since(1 << 10) == "5.10 or older"
     assert since.map_flags_since(1 << 31) == ""
+
+
+def test_attach_types() -> None:
+    # BPF_CGROUP_UNIX_CONNECT came with 6.7, between two of the files.
+    assert since.attach_type_since(49) == "6.2 to 6.12"
+    assert since.attach_type_since(0) == "5.10 or older"
+    assert since.attach_type_since(4711) == ""
