@@ -198,6 +198,7 @@ def _map_name(item: ctypes.c_void_p) -> str:
 
 
 def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
+    """(program type, section) of the programs that will be loaded."""
     lib = library()
     return {
         _text(lib.bpf_program__name(item)): (
@@ -205,6 +206,7 @@ def _types(handle: ctypes.c_void_p) -> dict[str, tuple[int, str]]:
             elf_programs.section(item),
         )
         for item in _programs(handle)
+        if lib.bpf_program__autoload(item)
     }
 
 
