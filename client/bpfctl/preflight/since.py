@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First kernels of helpers, flags of maps, attach types. For people: nothing is decided by them.
+"""First kernels of helpers, flags of maps, attach types; for people, decisions are by probe.
 
 `since.json` is written by `scripts/kernel-since`, which says where it is from.
 """
