@@ -50,6 +50,12 @@ def test_a_life_on_two_targets(cli: Cli) -> None:
     cli("map", "set", "cli/cli_versions", "1", "40", *BOTH)  # for every CPU
     assert [count_of(cli, name) % 40 for name in ("one", "two")] == [0, 0]
     assert count_of(cli, "two") >= 40
+    values = cli.json("map", "get", "cli/cli_versions", "1", *BOTH)
+    assert [row["target"] for row in values] == ["one", "two"]
+    assert all(row["value"] >= 40 for row in values)
+    assert cli("map", "get", "cli/cli_versions", "1", *BOTH).split()[:3] == [
+        *("TARGET", "KEY", "VALUE")
+    ]
     links = [row for row in cli.json("link", "list", *BOTH) if row.get("object") == "cli"]
     assert {row["target"] for row in links} == {"one", "two"}
     shown = cli.json("program", "show", "cli/on_enter", *BOTH)

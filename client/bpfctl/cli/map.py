@@ -209,16 +209,28 @@ def get(
     """
     from bpfctl import arena
 
+    def read(entry: Map) -> list[dict[str, Any]]:
+        entry.plain, entry.stack_pid = plain, pid
+        return [
+            {"key": entry.shown_key(key), "value": entry.get(key, per_cpu=per_cpu)}
+            for key in keys
+        ]
+
+    def read_one_of_several(target: Target) -> list[dict[str, Any]]:
+        entry = target.map(name)
+        rows = read(entry)
+        return list(table_rows(entry, rows)) if invocation.format == "table" else rows
+
+    if invocation.several:
+        invocation.output.rows(invocation.rows_of_each(read_one_of_several))
+        return
     with invocation.connect() as target:
         entry = target.map(name)
-        entry.plain, entry.stack_pid = plain, pid
         if arena.is_arena(entry):
+            entry.plain, entry.stack_pid = plain, pid
             _get_arena(invocation, entry, keys, type_name)
             return
-        rows = []
-        for key in keys:
-            value = entry.get(key, per_cpu=per_cpu)
-            rows.append({"key": entry.shown_key(key), "value": value})
+        rows = read(entry)
         if invocation.format == "table" and len(rows) == 1:
             _print_value(entry, rows[0]["value"])
         elif invocation.format == "table":
