@@ -25,6 +25,10 @@ _ROOM = 256
 """Bytes for what a program puts in front of or behind a packet, unless said."""
 
 _MIN_PACKET = 14
+
+_LARGE_PACKET = 3400
+"""Bytes from which on a packet may not fit the page that most types have for it."""
+
 _XDP_LIVE_FRAMES = 1 << 1
 _ON_CPU = 1 << 0
 _NO_CONTEXT_BACK = (ProgType.SYSCALL, ProgType.RAW_TRACEPOINT, ProgType.TRACING)
@@ -175,6 +179,8 @@ def _explained(error: OSError, program: Program, data: bytes) -> BpfdError:
             needs="of tracing programs the kernel runs fentry, fexit and fmod_ret alone",
         )
     hint = _REFUSED.get(error.errno or 0, "")
+    if error.errno in (errno.EINVAL, errno.ENOMEM) and len(data) > _LARGE_PACKET:
+        hint = f"a packet of {len(data)} bytes may be too large for this type of program"
     if error.errno == errno.EINVAL and 0 < len(data) < _MIN_PACKET:
         hint = f"a packet has at least {_MIN_PACKET} bytes, this one {len(data)}"
     return KernelError(f"test run of {kind} program {program.name}", error.errno or 0, hint)

@@ -140,6 +140,12 @@ def test_types_that_the_kernel_does_not_run(api: Api) -> None:
     assert "at least 14 bytes, this one 5" in why.text
 
 
+def test_a_packet_that_is_too_large(api: Api) -> None:
+    with refused("kernel_error") as why:
+        one(api, "runs/mark", data=bytes(70_000))
+    assert "70000 bytes may be too large" in why.text
+
+
 def test_a_long_run_ends_with_its_caller(api: Api, daemon: RunningDaemon) -> None:
     request = programs_pb2.TestRunRequest(
         program=program("runs/mark"), data=UDP, repeat=0xFFFFFFFF

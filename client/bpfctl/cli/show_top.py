@@ -25,6 +25,12 @@ _NUMBERS = ("runs/s", "average", "cpu")
 _WIDE = "attached"
 """The column that gets what the others leave."""
 
+_NARROW = 120
+"""Width of a terminal below which names are cut short, and objects have no column."""
+
+_LEAST = {"id": 7, "runs/s": 6, "average": 7, "cpu": 8}
+_MOST = {"type": 10, "name": 20}
+
 _AROUND = 4
 """Lines that are not programs: two of the head, the table's own, the cursor's."""
 
@@ -69,6 +75,13 @@ def cells(load: Load, program: Described) -> dict[str, object]:
         "average": duration(load.average_ns) if load.runs else "",
         "cpu": percent(load.cpu_percent),
     }
+
+
+def _narrowed(row: dict[str, object]) -> dict[str, object]:
+    """A row without a column for objects: they stand before the names that leave room."""
+    whole = f"{row['object']}/{row['name']}"
+    name = whole if row["object"] and len(whole) <= _MOST["name"] else row["name"]
+    return {key: value for key, value in row.items() if key != "object"} | {"name": name}
 
 
 def summary(found: Interval, rows: Rows) -> str:
@@ -128,21 +141,23 @@ class View:
             title_justify="left",
             title_style="",
         )
-        for name in cells(*rows[0]) if rows else ("no program ran",):
+        narrow = self._console.width < _NARROW
+        lines = [_narrowed(cells(*row)) if narrow else cells(*row) for row in shown]
+        for name in lines[0] if lines else ("no program ran",):
             table.add_column(
                 name.upper() if rows else name,
                 justify="right" if name in _NUMBERS else "left",
                 no_wrap=True,
                 overflow="ellipsis",
                 ratio=1 if name == _WIDE else None,
+                min_width=_LEAST.get(name),
+                max_width=_MOST.get(name) if narrow else None,
             )
-        for load, program in shown:
+        for (load, _), line in zip(shown, lines, strict=True):
             style = "red" if load.cpu_percent >= _HOT else ""
             style = style or ("yellow" if load.cpu_percent >= _WARM else "")
             # Text: square brackets of a name are not rich's markup.
-            table.add_row(
-                *(Text(cell(value)) for value in cells(load, program).values()), style=style
-            )
+            table.add_row(*(Text(cell(value)) for value in line.values()), style=style)
         if len(shown) < len(rows):
-            table.add_row("...", f"{len(rows) - len(shown)} more", *[""] * 6)
+            table.add_row("...", f"{len(rows) - len(shown)} more")
         self._live.update(table, refresh=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ from typing import BinaryIO, Protocol
 
 from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.packets.frames import ETHERNET, frame
+
+_CUT = "it ends within a packet"
+_SECTION, _INTERFACE = b"\x0a\x0d\x0d\x0a", 1
+"""Types of pcapng's blocks."""
 
 _SNAPLEN = 262144
 """Bytes of a packet that are kept at most, as by tcpdump."""
@@ -38,9 +43,12 @@ def read(path: Path) -> Iterator[Captured]:
 
     try:
         with open(path, "rb") as file:
-            packets = dpkt.pcap.UniversalReader(file)
+            _check_link_types(path, file)
+            packets = dpkt.pcap.UniversalReader(_Whole(file))
             link_type = packets.datalink()
             for number, (time, data) in enumerate(packets, 1):
+                if not data:
+                    raise ValueError(_CUT)
                 yield Captured(number, float(time), frame(data, link_type))
     except FileNotFoundError:
         raise NotFound("file", str(path)) from None
@@ -49,6 +57,45 @@ def read(path: Path) -> Iterator[Captured]:
     except (ValueError, struct.error, dpkt.Error) as error:
         why = "it is no pcap or pcapng file, or is damaged"
         raise InvalidArgument(str(path), f"{why}: {error}") from None
+
+
+class _Whole:
+    """A file whose reads are never short: dpkt takes half a packet for a packet."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.name = file.name
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if 0 < len(data) < size:
+            raise ValueError(_CUT)
+        return data
+
+    def seek(self, offset: int) -> int:
+        return self._file.seek(offset)
+
+
+def _check_link_types(path: Path, file: BinaryIO) -> None:
+    """Raises InvalidArgument where the interfaces of a pcapng file are of several link
+    types: dpkt takes the first one's for all. The file is at its beginning afterwards."""
+    head = file.read(12)
+    order = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}.get(head[8:12])
+    found = set()
+    if head[:4] == _SECTION and order is not None:
+        file.seek(0)
+        while len(block := file.read(10)) == 10:
+            kind, size, link_type = struct.unpack(order + "IIH", block)
+            if kind == _INTERFACE:
+                found.add(link_type)
+            if size < 12:
+                break
+            file.seek(size - len(block), os.SEEK_CUR)
+    file.seek(0)
+    if len(found) > 1:
+        types = ", ".join(map(str, sorted(found)))
+        hint = "keep one interface (`tshark -Y frame.interface_id==0 -w ...`)"
+        raise InvalidArgument(str(path), f"its interfaces have the link types {types}; {hint}")
 
 
 class Writer(Protocol):

@@ -67,6 +67,15 @@ def test_names_do_not_steer_the_terminal() -> None:
     assert "\x1b[2J" not in shown
 
 
+def test_a_narrow_terminal_keeps_the_numbers() -> None:
+    shown = screen([row(219621, "count_packets", object="edge")], width=80)
+    assert "edge/count_packets" in shown
+    assert "0.000 %" in shown
+    assert "xdp:eth0" in shown
+    assert "OBJECT" not in shown
+    assert "OBJECT" in screen([row(219621, object="filter")], width=120)
+
+
 def test_nothing_ran() -> None:
     assert "NO PROGRAM RAN" in screen([]).upper()
 

@@ -25,7 +25,7 @@ def pcap(*packets: bytes, link_type: int = 1, order: str = "<") -> bytes:
     return data
 
 
-def pcapng(*packets: bytes, link_type: int = 1) -> bytes:
+def pcapng(*packets: bytes, link_types: tuple[int, ...] = (1,)) -> bytes:
     """https://datatracker.ietf.org/doc/draft-ietf-opsawg-pcapng/"""
 
     def block(kind: int, body: bytes) -> bytes:
@@ -34,7 +34,8 @@ def pcapng(*packets: bytes, link_type: int = 1) -> bytes:
         return struct.pack("<II", kind, size) + body + struct.pack("<I", size)
 
     data = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
-    data += block(1, struct.pack("<HHI", link_type, 0, 65535))
+    for link_type in link_types:
+        data += block(1, struct.pack("<HHI", link_type, 0, 65535))
     for number, packet in enumerate(packets):
         time = (1000 + number) * 1_000_000 + 500_000
         head = struct.pack("<IIIII", 0, time >> 32, time & 0xFFFFFFFF, len(packet), len(packet))
@@ -89,6 +90,23 @@ def test_what_has_no_ethernet_header_gets_one(
 def test_files_that_are_none(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(InvalidArgument):
         read(tmp_path, data)
+
+
+@pytest.mark.parametrize(("data", "head"), [(pcap(UDP, UDP), 24), (pcapng(UDP, UDP), 48)])
+def test_files_that_end_within_a_packet(tmp_path: Path, data: bytes, head: int) -> None:
+    size = (len(data) - head) // 2
+    for cut in range(head + 1, len(data)):
+        if (cut - head) % size:
+            with pytest.raises(InvalidArgument, match="damaged"):
+                read(tmp_path, data[:cut])
+        else:
+            assert len(read(tmp_path, data[:cut])) == 1
+
+
+def test_interfaces_of_several_link_types(tmp_path: Path) -> None:
+    assert len(read(tmp_path, pcapng(UDP, link_types=(1, 1)))) == 1
+    with pytest.raises(InvalidArgument, match="link types 1, 101"):
+        read(tmp_path, pcapng(UDP, link_types=(1, 101)))
 
 
 def test_no_file(tmp_path: Path) -> None:
