@@ -84,6 +84,17 @@ def test_an_interface(target: Target, pair: Pair, what: str) -> None:
     assert target.unload("o") == ["o/tc"]
 
 
+@pytest.mark.parametrize("what", ["interface", "namespace"])
+def test_an_interface_with_a_chain(target: Target, pair: Pair, what: str) -> None:
+    target.load(compiled("hooks"), "o")
+    where = f"xdp:hk0,netns={pair.near}"
+    target.attach("o/xdp_count", f"{where},priority=5", name="o/a")
+    target.attach("o/xdp_count", f"{where},priority=7", name="o/b")
+    remove(pair, what)
+    target.detach("o/a")
+    assert target.unload("o") == ["o/b"]
+
+
 def test_a_namespace(target: Target, pair: Pair) -> None:
     target.load(compiled("netns_hooks"), "o")
     target.attach("o/to_listener", f"sk_lookup,netns={pair.near}", name="o/a")
