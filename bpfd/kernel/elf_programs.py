@@ -91,5 +91,7 @@ def _aim(name: str, item: ctypes.c_void_p, setting: ProgramSetting) -> None:
     if program:
         where = "the target program has no such global function in its BTF"
     raise InvalidArgument(
-        "options.programs", f"{name} cannot be attached to function {function!r}: {where}"
+        "options.programs",
+        f"{name} cannot be attached to function {function!r}: {where}; leave it out with "
+        f"--no-program {name}, or aim it with --function {name}=FUNCTION",
     )

@@ -119,3 +119,11 @@ def test_functions_and_hooks_of_the_kernel(cli: Cli) -> None:
         assert probe.returncode == 0, probe.stderr
         cli("unload", "aimed")
         assert runs(cli, program, f"{program}={point}") == 3
+
+
+def test_what_run_says_of_a_program_that_it_cannot_place(cli: Cli) -> None:
+    run = ("run", SOURCE, "--program", "aimed_packet", "--attach")
+    said = cli.refused(2, *run, "aimed_packet=tc:lo,ingress")
+    assert "takes sched_cls (program aimed_packet, at tc:lo,ingress)" in said
+    said = cli.refused(4, *run, "xdp:nosuch0")
+    assert "--no-program aimed_packet leaves that out" in said

@@ -215,7 +215,7 @@ def _attach(
     """Attach what can be; gives lines on what was, and what there is to read."""
     from bpfctl import attachpoint
     from bpfctl.cli import plan
-    from bpfctl.errors import InvalidArgument, NotSupported
+    from bpfctl.errors import InvalidArgument, NotFound, NotSupported
     from bpfctl.listing import map_type
 
     programs = [
@@ -238,6 +238,13 @@ def _attach(
                 error.since,
                 f"{error.needs}; leave it out with --no-program {name}".lstrip("; "),
             ) from None
+        except NotFound as error:
+            said = f"{error.hint}; " if error.hint else ""
+            hint = f"{said}program {name} wants it, --no-program {name} leaves that out"
+            raise NotFound(error.kind, error.name, error.near, hint) from None
+        except InvalidArgument as error:
+            where = f"program {name}, at {attachpoint.describe(point)}"
+            raise InvalidArgument(error.field, f"{error.why} ({where})") from None
         where = attachpoint.describe(link.point)
         lines.append(
             f"attached {name} to {where}" + (f" ({link.method})" if link.method else "")
