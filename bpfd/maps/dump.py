@@ -13,7 +13,7 @@ from itertools import islice
 
 from bpfd import wire, work
 from bpfd.errors import InvalidArgument, LimitExceeded, NotSupported
-from bpfd.kernel import map_io, map_split
+from bpfd.kernel import map_io, map_presence, map_split
 from bpfd.kernel.constants import MapType
 from bpfd.kernel.host import online_cpus
 from bpfd.maps import listing, storage
@@ -137,7 +137,7 @@ def readers(found: OpenMap, entries: int) -> list[Callable[[], Iterator[bytes]]]
 
     if parts:
         return [lambda part=part: messages(part.read()) for part in parts]  # type: ignore[misc]
-    return [lambda: messages(map_io.read(found.fd, found.shape, entries))]
+    return [lambda: messages(map_presence.chunks(found.fd, found.shape, entries))]
 
 
 def _storage_messages(found: OpenMap, entries: int) -> Iterator[bytes]:

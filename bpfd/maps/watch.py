@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from bpfd.errors import InvalidArgument, LimitExceeded, NotFound
-from bpfd.kernel import map_io
+from bpfd.kernel import map_io, map_presence
 from bpfd.maps import listing, storage
 from bpfd.maps.check import MAX_BYTES, MAX_ENTRIES, open_map
 from bpfd.objects.objects import Objects
@@ -116,7 +116,7 @@ class Watch:
                         at += width
                 return
             total = 0
-            for chunk in map_io.read(fd, shape, max(1, _CHUNK_BYTES // (size + width))):
+            for chunk in map_presence.chunks(fd, shape, max(1, _CHUNK_BYTES // (size + width))):
                 total += chunk.count
                 self._check(total)
                 for index in range(chunk.count):
