@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bpfd.errors import InvalidArgument
+from bpfd import features
+from bpfd.errors import BpfdError, InvalidArgument, NotSupported
 from bpfd.kernel import arena, map_memory, program_code, rejection, syscall
 from bpfd.kernel.constants import (
     BPF_LD_IMM64,
@@ -19,6 +21,7 @@ from bpfd.kernel.constants import (
     Cmd,
     MapType,
     ProgType,
+    name_of,
 )
 from bpfd.kernel.cpus import value_width
 from bpfd.kernel.info import map_info, prog_info
@@ -231,8 +234,25 @@ def _create_map(
                 map_extra=item.map_extra or _address(item),
             )
         except OSError as error:
-            raise rejection.map_refused(error.errno or 0, item.name) from None
+            raise _map_refused(error.errno or 0, item) from None
     return LoadedMap(item.name, fd, map_info(fd).id, item.type)
+
+
+def _map_refused(number: int, item: objects_pb2.MapSpec) -> BpfdError:
+    kind = name_of(MapType, item.type)
+    if number == errno.EINVAL and f"map {kind}" in features.PROBES:
+        found = features.feature(f"map {kind}")
+        if not found.supported:
+            return NotSupported(f"maps of type {kind}", found.since, found.needs)
+    definition = rejection.MapDefinition(
+        item.type,
+        item.key_size,
+        item.value_size,
+        item.max_entries,
+        item.map_flags,
+        item.HasField("inner"),
+    )
+    return rejection.map_refused(number, item.name, definition)
 
 
 def _address(item: objects_pb2.MapSpec) -> int:
