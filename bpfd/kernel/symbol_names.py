@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,8 +23,9 @@ class Symbol:
     """ "bpf" for programs; empty: the kernel itself."""
 
 
+@functools.cache
 def call_base() -> int:
-    """Address of __bpf_call_base; 0: the kernel hides it."""
+    """Address of __bpf_call_base, for a daemon that may see it; 0: there is none."""
     ending = b" " + CALL_BASE + b"\n"
     for lines in kallsyms("vmlinux"):
         at = lines.find(ending)

@@ -13,6 +13,8 @@ from typing import Any
 
 import grpc
 import pytest
+from bpfctl.disassembly.program import Program
+from bpfctl.disassembly.text import render
 
 from bpfd.v1 import common_pb2, links_pb2, maps_pb2, programs_pb2
 from tests.kernel.api import PINNED, SWITCHES, Api, refused
@@ -124,7 +126,31 @@ def test_dump_of_a_program(api: Api) -> None:
     jited = api.programs.Dump(programs_pb2.DumpProgramRequest(program=ref, jited=True))
     assert len(jited.code) == shown.bytes_jited
     assert sum(jited.function_sizes) == shown.bytes_jited
+    for answer in (plain, jited):
+        assert answer.program.id == shown.id
+        assert [each.id for each in answer.maps] == list(shown.map_ids)
+    _named(plain, jited)
     api.unload("ours")
+
+
+def _named(
+    plain: programs_pb2.DumpProgramResponse, jited: programs_pb2.DumpProgramResponse
+) -> None:
+    """Calls and functions have the kernel's names, also where its pointers have 32 bits."""
+    assert not plain.addresses_hidden
+    view = Program(plain)
+    texts = [render(each, view) for each in view.instructions]
+    assert not [text for text in texts if "unknown" in text or "call helper" in text]
+    names = {each.address: each.name for each in jited.symbols}
+    function = f"bpf_prog_{plain.program.tag.hex()}_{plain.program.kernel_name}"
+    # Not there with net.core.bpf_jit_kallsyms=0.
+    assert names.get(jited.function_addresses[0], function) == function
+    assert len(jited.jited_line_addresses) == len(jited.line_info) // max(
+        1, jited.line_info_record_size
+    )
+    first = jited.function_addresses[0]
+    sizes = range(first, first + jited.function_sizes[0])
+    assert all(address in sizes for address in jited.jited_line_addresses)
 
 
 def test_what_is_not_there(api: Api) -> None:

@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bpfctl.btf import Btf, Kind, kinds, listing
+from bpfctl.btf import Btf, BtfError, Kind, kinds, listing
 from bpfctl.btf.parse import ByteOrder
 from bpfctl.btf.subset import needed, subset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.clang import CLANG
 from tests.unit.bpfctl.btf.blob import Blob
@@ -85,6 +87,26 @@ def test_a_split_blob_and_its_base_become_one() -> None:
     btf = split.btf(base.btf())
     found = Btf.parse(subset(btf, btf.own_ids()))
     assert [row["name"] for row in listing.rows(found)] == ["int", "added"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=4),
+    st.sampled_from(["little", "big"]),
+)
+def test_damaged_btf_is_refused_or_shown(
+    damage: list[tuple[int, int]], order: ByteOrder
+) -> None:
+    data = bytearray(every_kind(order).raw())
+    for place, value in damage:
+        data[place % len(data)] = value
+    try:
+        btf = Btf.parse(data)
+        shown = list(listing.lines(listing.rows(btf)))
+        part = Btf.parse(subset(btf, btf.own_ids()))
+    except BtfError:
+        return
+    assert len(shown) >= len(btf.own_ids())
+    assert len(part) == len(btf)
 
 
 def test_a_type_that_contains_itself() -> None:
