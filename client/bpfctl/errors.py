@@ -165,6 +165,8 @@ class TargetUnreachable(BpfctlError):
     target: str
     why: str
     hint: str = ""
+    before_daemon: bool = False
+    """There was no way to the machine; else its daemon does not answer, or is not known to."""
 
     def __str__(self) -> str:
         text = f"target {self.target}: {self.why}"

@@ -55,7 +55,11 @@ class Target:
     @classmethod
     def open(cls, name: str, config: TargetConfig, *, timeout: float = 10.0) -> Target:
         """As `connect`, for settings that stand in no file."""
-        connection = open_connection(name, config, timeout)
+        try:
+            connection = open_connection(name, config, timeout)
+        except TargetUnreachable as error:
+            error.before_daemon = True
+            raise
         try:
             return cls(name, connection, timeout)
         except BaseException:

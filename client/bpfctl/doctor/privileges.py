@@ -61,7 +61,10 @@ def may_perfmon(facts: Facts) -> bool:
 
 def checks(facts: Facts) -> Iterator[Check]:
     """Capabilities, lockdown, filters of system calls."""
-    remedy = "run the daemon as root, or add it to AmbientCapabilities of its unit"
+    remedy = (
+        "run the daemon as root with all capabilities, or add it to AmbientCapabilities and "
+        "CapabilityBoundingSet of its unit"
+    )
     for wanted in _CAPABILITIES:
         if holds(facts, wanted.bit):
             yield Check(GROUP, wanted.name, "ok", "the daemon has it")

@@ -14,40 +14,16 @@ REACHING = (errors.TargetUnreachable, errors.ApiMismatch, errors.PermissionMissi
 """Errors of a connection that say something of the target."""
 
 
-def checks(
-    name: str, entry: config.TargetConfig, error: errors.BpfctlError, timeout: float = 10.0
-) -> Iterator[Check]:
-    """The steps to the daemon, up to the one that failed with `error`.
-
-    Over ssh and adb the login is tried once more by itself, to tell it from the daemon.
-    """
+def checks(name: str, entry: config.TargetConfig, error: errors.BpfctlError) -> Iterator[Check]:
+    """The steps to the daemon, up to the one that failed with `error`."""
     yield Check(GROUP, "target", "ok", f"{name} is {entry.transport} {entry.address}")
-    failed = error
     if isinstance(entry, config.SshTarget | config.AdbTarget):
-        refused = _login(name, entry, timeout)
-        if refused is not None:
-            yield _failure(f"{entry.transport} login", refused, _login_remedy(entry))
+        login = f"{entry.transport} login"
+        if isinstance(error, errors.TargetUnreachable) and error.before_daemon:
+            yield _failure(login, error, _login_remedy(entry))
             return
-        yield Check(GROUP, f"{entry.transport} login", "ok", "a shell answers there")
-    yield _failure("daemon", failed, _daemon_remedy(name, entry))
-
-
-def _login(name: str, entry: config.TargetConfig, timeout: float) -> errors.BpfctlError | None:
-    from bpfctl.bootstrap.shell import open_shell
-
-    try:
-        shell = open_shell(name, entry, timeout)
-    except errors.BpfctlError as error:
-        return error
-    try:
-        done = shell.run("true", timeout=timeout)
-    except errors.BpfctlError as error:
-        return error
-    finally:
-        shell.close()
-    if done.status != 0:
-        return errors.TargetUnreachable(name, f"its shell does not run commands: {done.words}")
-    return None
+        yield Check(GROUP, login, "ok", "the machine lets this client in")
+    yield _failure("daemon", error, _daemon_remedy(name, entry))
 
 
 def _failure(step: str, error: errors.BpfctlError, remedy: str) -> Check:

@@ -1,27 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from bpfctl.config import AdbTarget, LocalTarget, SshTarget, TargetConfig, TcpTarget
 from bpfctl.doctor import Check, reach, usable
 from bpfctl.errors import ApiMismatch, BpfctlError, TargetUnreachable
-
-
-class Shell:
-    """Answers `true` with a status."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        self.closed = False
-
-    def run(self, script: str, *, timeout: float) -> SimpleNamespace:
-        assert script == "true"
-        return SimpleNamespace(status=self.status, words="no shell here")
-
-    def close(self) -> None:
-        self.closed = True
+from bpfctl.target import Target
 
 
 def steps(entry: TargetConfig, error: BpfctlError) -> list[Check]:
@@ -55,30 +41,37 @@ def test_something_else_answers() -> None:
 
 
 @pytest.mark.parametrize("entry", [SshTarget("h"), AdbTarget("serial")])
-@pytest.mark.parametrize("status", [0, 127])
-def test_a_login_that_works_is_told_from_the_daemon(
-    entry: TargetConfig, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shell = Shell(status)
-    monkeypatch.setattr("bpfctl.bootstrap.shell.open_shell", lambda *_: shell)
+def test_a_login_that_works_is_told_from_the_daemon(entry: TargetConfig) -> None:
     found = steps(entry, TargetUnreachable("board", "the daemon is not running"))
-    assert shell.closed
-    names = [(check.check, check.status) for check in found]
-    login = f"{entry.transport} login"
-    if status == 0:
-        assert names == [("target", "ok"), (login, "ok"), ("daemon", "missing")]
-        assert "bpfctl target up board" in found[-1].remedy
-    else:
-        assert names == [("target", "ok"), (login, "missing")]
-        assert "no shell here" in found[-1].reason
+    assert [(check.check, check.status) for check in found] == [
+        ("target", "ok"),
+        (f"{entry.transport} login", "ok"),
+        ("daemon", "missing"),
+    ]
+    assert "bpfctl target up board" in found[-1].remedy
 
 
-def test_a_login_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("entry", [SshTarget("h", "root"), AdbTarget("serial")])
+def test_a_login_that_is_refused(entry: TargetConfig) -> None:
+    error = TargetUnreachable("board", "it does not let root in", before_daemon=True)
+    found = steps(entry, error)
+    assert [check.check for check in found] == ["target", f"{entry.transport} login"]
+    assert found[-1].reason == "it does not let root in"
+    assert ("ssh root@h" in found[-1].remedy) or ("adb devices" in found[-1].remedy)
+    assert (
+        steps(entry, TargetUnreachable("board", "no", "a key", before_daemon=True))[-1].remedy
+        == "a key"
+    )
+
+
+def test_where_a_connection_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object) -> None:
-        raise TargetUnreachable("board", "h does not let root in", "set a key up")
+        raise TargetUnreachable("board", "it does not let root in")
 
-    monkeypatch.setattr("bpfctl.bootstrap.shell.open_shell", refuse)
-    found = steps(SshTarget("h", "root"), TargetUnreachable("board", "anything"))
-    assert [check.check for check in found] == ["target", "ssh login"]
-    assert found[-1].reason == "h does not let root in"
-    assert found[-1].remedy == "set a key up"
+    with pytest.raises(TargetUnreachable) as raised:
+        Target.open("board", LocalTarget(str(tmp_path / "none")))
+    assert not raised.value.before_daemon
+    monkeypatch.setattr("bpfctl.target.open_connection", refuse)
+    with pytest.raises(TargetUnreachable) as raised:
+        Target.open("board", SshTarget("h"))
+    assert raised.value.before_daemon
