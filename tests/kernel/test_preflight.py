@@ -179,6 +179,21 @@ def test_a_helper_that_is_not_for_the_type(cli: Cli) -> None:
 
 
 @needs_clang
+def test_where_programs_would_go(cli: Cli) -> None:
+    body = """
+    SEC("tracepoint") int pf_first(void *ctx) { return 0; }
+    SEC("tp_btf/sys_enter") int pf_second(void *ctx) { return 0; }
+    """
+    places = ("--attach", "pf_first=tp:sched/sched_switch", "--attach", "tp_btf:no_such_event")
+    row = report(cli, body, *places, code=7)
+    assert row["by_name"]["sched/sched_switch"]["state"] == "met"
+    assert row["by_name"]["no_such_event"]["state"] == "missing"
+    assert "sys_enter" not in row["by_name"]
+    assert "no_such_event" in row["by_program"]["pf_second"]["why"]
+    assert report(cli, body, *places[:2])["fit"] == "fits"
+
+
+@needs_clang
 def test_several_targets(cli: Cli, daemon: RunningDaemon) -> None:
     for name in ("one", "two"):
         cli("target", "add", name, "--local", str(daemon.socket))

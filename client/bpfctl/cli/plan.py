@@ -166,6 +166,14 @@ def functions(
     return found
 
 
+def places(programs: Sequence[Program], specs: Iterable[str]) -> dict[str, list[str]]:
+    """Where --attach puts programs, as texts by their names. Raises InvalidArgument."""
+    return {
+        name: [attachpoint.describe(point) for point in points]
+        for name, points in _asked(programs, specs).items()
+    }
+
+
 def _asked(
     programs: Sequence[Program], specs: Iterable[str]
 ) -> dict[str, list[attach_pb2.AttachPoint]]:

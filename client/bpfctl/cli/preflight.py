@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bpfctl.cli.source import Source
+    from bpfctl.objects import LoadSettings
     from bpfctl.output import Row
     from bpfctl.preflight import DryLoad, Finding, Report
     from bpfctl.target import Target
@@ -24,12 +26,22 @@ DOES_NOT_FIT = 7
 
 @click.command()
 @click.argument("source", metavar="FILE.bpf.c|FILE.o|PACKAGE")
+@click.option(
+    "--attach",
+    multiple=True,
+    metavar="[PROGRAM=]POINT",
+    help="Where a program would go, if not where its section says; as with `run`.",
+)
 @setting_options
 @build_options
 @common_options()
 @pass_invocation
 def command(
-    invocation: Invocation, source: str, settings: SettingTexts, build: BuildSettings
+    invocation: Invocation,
+    source: str,
+    attach: tuple[str, ...],
+    settings: SettingTexts,
+    build: BuildSettings,
 ) -> None:
     """Whether an object fits targets: what it needs, need by need, then a dry load.
 
@@ -38,10 +50,12 @@ def command(
     code 7 where the object does not fit.
     """
     from bpfctl.cli import failures
+    from bpfctl.cli.source import load_settings, make
     from bpfctl.preflight import Fit
 
     def look(target: Target) -> Report:
-        return _report(invocation, target, source, settings, build)
+        made = make(invocation, target, source, build)
+        return _report(target, made, load_settings(made, settings), attach)
 
     reports = invocation.each(look)
     _show(invocation, reports)
@@ -50,31 +64,29 @@ def command(
 
 
 def _report(
-    invocation: Invocation,
-    target: Target,
-    source: str,
-    settings: SettingTexts,
-    build: BuildSettings,
+    target: Target, made: Source, settings: LoadSettings, specs: tuple[str, ...]
 ) -> Report:
-    from bpfctl.cli.source import load_settings, make
+    from bpfctl.cli import plan
     from bpfctl.elf import ObjectFile
     from bpfctl.preflight import preflight
+    from bpfctl.preflight.needs import loaded
 
-    made = make(invocation, target, source, build)
+    parsed = ObjectFile.parse(made.elf)
+    programs = [
+        plan.Program(each.name, each.section.removeprefix("?"))
+        for each in loaded(parsed, settings.skip, settings.also)
+    ]
+    listed = made.package.programs if made.package else ()
+    attach = {item.name: [item.attach] for item in listed if item.attach is not None}
+    functions = {**plan.functions(programs, specs, {}), **settings.functions}
     return preflight(
         target,
-        ObjectFile.parse(made.elf),
-        load_settings(made, settings),
-        attach=_attach(made),
+        parsed,
+        dataclasses.replace(settings, functions=functions),
+        attach={**attach, **plan.places(programs, specs)},
         choices={item.alternative.name: item.choice.name for item in made.chosen},
         second_choices=tuple(item.alternative.name for item in made.chosen if item.lacking),
     )
-
-
-def _attach(made: Source) -> dict[str, str]:
-    """Where a package says that its programs go."""
-    programs = made.package.programs if made.package else ()
-    return {item.name: item.attach for item in programs if item.attach is not None}
 
 
 def _show(invocation: Invocation, reports: Mapping[str, Report]) -> None:

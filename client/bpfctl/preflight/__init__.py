@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .report import DryLoad, Finding, Fit, Report, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bpfctl.elf import ObjectFile
     from bpfctl.objects import LoadSettings
@@ -26,7 +26,7 @@ def preflight(
     parsed: ObjectFile,
     settings: LoadSettings | None = None,
     *,
-    attach: Mapping[str, str] | None = None,
+    attach: Mapping[str, Sequence[str]] | None = None,
     choices: Mapping[str, str] | None = None,
     second_choices: tuple[str, ...] = (),
 ) -> Report:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import sections
@@ -75,11 +75,13 @@ _SESSIONS = {
 }
 
 
-def needs(section: str, attach: str | None = None, function: str = "") -> Iterator[Need]:
-    """Of a program in this section, attached where `attach` (as `--attach`) says.
+def needs(
+    section: str, attach: Sequence[str] | None = None, function: str = ""
+) -> Iterator[Need]:
+    """Of a program in this section, attached where `attach` (texts as of `--attach`) says.
 
-    `attach` None: where its section says; "none": nowhere. `function`: what it is loaded for
-    in place of what its section names; with a colon: a function of another program.
+    `attach` None: where its section says; the text "none": nowhere. `function`: what it is
+    loaded for in place of what its section names; with a colon: a function of a program.
     """
     kind = sections.meaning(section)
     name, extras = sections.split(section)
@@ -97,8 +99,9 @@ def needs(section: str, attach: str | None = None, function: str = "") -> Iterat
             by_attach_type = kind.type in _ATTACH_TYPE_AT_LOAD
             since = attach_type_since(kind.attach_type) if by_attach_type else ""
             yield Need("program type", f"{kind.name} ({words})", ask, since=since)
-    if attach != "none":
-        yield from _attached(name, extras, attach)
+    for text in [_by_section(name, extras)] if attach is None else attach:
+        if text != "none":
+            yield from _attached(name, text)
 
 
 _ATTACH_TYPE_AT_LOAD = (8, 9, 18, 21, 25)
@@ -139,8 +142,7 @@ def _traced(name: str, extras: str) -> Iterator[Need]:
         yield Need("traced function", function, ask)
 
 
-def _attached(name: str, extras: str, attach: str | None) -> Iterator[Need]:
-    text = attach if attach is not None else _by_section(name, extras)
+def _attached(name: str, text: str) -> Iterator[Need]:
     kind = text.partition(":")[0].partition(",")[0]
     hook = _HOOKS.get(kind)
     if hook is not None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def of_object(
     *,
     skip: Collection[str] = (),
     also: Collection[str] = (),
-    attach: Mapping[str, str] | None = None,
+    attach: Mapping[str, Sequence[str]] | None = None,
     functions: Mapping[str, str] | None = None,
 ) -> list[Need]:
     """Every need of the object once, in the order of its programs; then of its maps.
@@ -69,11 +69,11 @@ def of_object(
     kfuncs = _kfuncs(btf)
     found: list[Need] = []
     for program in loaded(parsed, skip, also):
-        text = (attach or {}).get(program.name)
+        texts = (attach or {}).get(program.name)
         function = (functions or {}).get(program.name, "")
         placed = code.layout(program)
         for need in (
-            *hooks.needs(program.section, text, function),
+            *hooks.needs(program.section, texts, function),
             *instructions.needs(code, placed, program.section, kfuncs),
             *core.needs(parsed, btf, placed),
         ):

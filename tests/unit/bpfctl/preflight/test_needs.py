@@ -181,9 +181,9 @@ def test_where_a_package_says_it_goes() -> None:
     source = 'SEC("tc") int t(void *context) { return 0; }'
     by_section = {need.name: need for need in needs.of_object(compiled(source))}
     assert by_section["tc"].fallback == "clsact"
-    tcx = needs.of_object(compiled(source), attach={"t": "tcx:{interface},ingress"})
+    tcx = needs.of_object(compiled(source), attach={"t": ["tcx:{interface},ingress"]})
     assert {need.name: need for need in tcx}["tcx link"].fallback == ""
-    nowhere = needs.of_object(compiled(source), attach={"t": "none"})
+    nowhere = needs.of_object(compiled(source), attach={"t": ["none"]})
     assert keys(nowhere) == [("program type", "sched_cls")]
 
 
