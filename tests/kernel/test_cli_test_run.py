@@ -147,7 +147,7 @@ def test_ten_thousand_packets(cli: Cli, tmp_path: Path) -> None:
     )
     rows = [json.loads(line) for line in said.splitlines()]
     assert [row["packet"] for row in rows] == list(range(1, 10_001, 4))
-    table = cli("test-run", "runs/answer", "--pcap", str(path), "--repeat", "2")
+    table = cli("test-run", "runs/answer", "--pcap", str(path))
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [
         ["XDP_DROP", "5000"],
         ["XDP_TX", "2500"],

@@ -12,7 +12,11 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from bpfd.kernel import netns
+from bpfd.kernel import elf_object, netns, spare
+from bpfd.kernel.constants import Cmd
+from bpfd.kernel.info import LinkInfo, link_info
+from bpfd.kernel.load_options import LoadOptions
+from bpfd.listing import each_fd
 from bpfd.v1 import common_pb2, programs_pb2
 from tests.kernel import packets as p
 from tests.kernel.api import Api, eventually, program, refused
@@ -71,14 +75,40 @@ def test_every_packet_of_a_batch_has_its_own_outcome(api: Api) -> None:
     assert not any(each.errno for each in (udp, tcp, icmp))
 
 
-def test_repeating_an_unattached_xdp_program_is_fast(api: Api) -> None:
-    """The kernel would wait for its dispatcher 5000 times, some 100 s."""
-    before = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
-    started = time.monotonic()
-    runs = batch(api, "runs/answer", [UDP, TCP] * 2500, repeat=2)
-    assert time.monotonic() - started < 40
-    assert [each.return_value for each in runs] == [TX, DROP] * 2500
-    assert (os.listdir("/run/netns") if os.path.isdir("/run/netns") else []) == before
+def test_repeats_of_many_packets(api: Api) -> None:
+    before = netns.names()
+    runs = batch(api, "runs/answer", [UDP, TCP] * 100, repeat=2)
+    assert [each.return_value for each in runs] == [TX, DROP] * 100
+    assert netns.names() == before
+
+
+def test_an_xdp_program_is_attached_while_many_calls_repeat_it(owned_names: set[str]) -> None:
+    """The kernel waits some 20 ms for each, where the program is attached nowhere."""
+    owned_names.add("answer")
+    loaded = elf_object.load("spare", compiled("test_runs"), LoadOptions())
+
+    def links() -> list[LinkInfo]:
+        own = {each.id for each in loaded.programs.values()}
+        with each_fd(Cmd.LINK_GET_NEXT_ID, Cmd.LINK_GET_FD_BY_ID) as fds:
+            return [info for fd in fds if (info := link_info(fd)).prog_id in own]
+
+    def attached(name: str, calls: int, repeat: int) -> bool:
+        program = loaded.programs[name]
+        with spare.attached(program.fd, program.type, calls, repeat) as there:
+            assert [link.ifindex for link in links()] == ([1] if there else [])
+            return there
+
+    home = netns.own()
+    try:
+        assert attached("answer", 2, 2)
+        assert not attached("answer", 1000, 1)
+        assert not attached("answer", 1, 1000)
+        assert not attached("mark", 1000, 1000)
+        assert not attached("behind", 1000, 1000)
+        assert eventually(lambda: not links())
+    finally:
+        loaded.close()
+    assert netns.own() == home
 
 
 def test_a_program_for_a_devmap_is_not_run(api: Api) -> None:
@@ -159,12 +189,12 @@ def test_a_long_run_ends_with_its_caller(api: Api, daemon: RunningDaemon) -> Non
 
 
 def busy(pid: int) -> bool:
-    """Whether a process uses most of a CPU."""
+    """Whether a process computes, on however loaded a machine."""
 
     def used() -> int:
         with open(f"/proc/{pid}/stat") as file:
             return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
 
     before = used()
-    time.sleep(0.2)
-    return used() - before > 8
+    time.sleep(0.5)
+    return used() - before > 2
