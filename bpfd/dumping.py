@@ -41,7 +41,8 @@ def dump(
     addresses = {*request.addresses, *found.function_addresses}
     if not request.jited and base:
         addresses |= referred(found.code, base)
-    symbols = [] if found.addresses_hidden else symbol_names.named(addresses)
+    without = found.addresses_hidden or request.without_symbols
+    symbols = [] if without else symbol_names.named(addresses)
     return programs_pb2.DumpProgramResponse(
         code=found.code,
         function_addresses=found.function_addresses,

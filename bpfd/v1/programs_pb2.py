@@ -26,7 +26,7 @@ from bpfd.v1 import common_pb2 as bpfd_dot_v1_dot_common__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62pfd/v1/programs.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"J\n\x13ListProgramsRequest\x12\x0e\n\x06owners\x18\x01 \x01(\x08\x12#\n\x05types\x18\x02 \x03(\x0e\x32\x14.bpfd.v1.ProgramType\"@\n\x14ListProgramsResponse\x12(\n\x08programs\x18\x01 \x03(\x0b\x32\x16.bpfd.v1.KernelProgram\"I\n\x11GetProgramRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\x0e\n\x06owners\x18\x02 \x01(\x08\"\\\n\x12\x44umpProgramRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\r\n\x05jited\x18\x02 \x01(\x08\x12\x11\n\taddresses\x18\x03 \x03(\x04\"\x89\x03\n\x13\x44umpProgramResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x0c\x12\x1a\n\x12\x66unction_addresses\x18\x02 \x03(\x04\x12\x16\n\x0e\x66unction_sizes\x18\x03 \x03(\r\x12\x11\n\tfunc_info\x18\x04 \x01(\x0c\x12\x1d\n\x15\x66unc_info_record_size\x18\x05 \x01(\r\x12\x11\n\tline_info\x18\x06 \x01(\x0c\x12\x1d\n\x15line_info_record_size\x18\x07 \x01(\r\x12\x1c\n\x14jited_line_addresses\x18\x08 \x03(\x04\x12\x0e\n\x06\x62tf_id\x18\t \x01(\r\x12\'\n\x07program\x18\n \x01(\x0b\x32\x16.bpfd.v1.KernelProgram\x12 \n\x04maps\x18\x0b \x03(\x0b\x32\x12.bpfd.v1.KernelMap\x12&\n\x07symbols\x18\x0c \x03(\x0b\x32\x15.bpfd.v1.KernelSymbol\x12\x11\n\tcall_base\x18\r \x01(\x04\x12\x18\n\x10\x61\x64\x64resses_hidden\x18\x0e \x01(\x08\"=\n\x0cKernelSymbol\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06module\x18\x03 \x01(\t\"\xde\x01\n\x0eTestRunRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\x12\x0e\n\x06repeat\x18\x04 \x01(\r\x12\x15\n\rdata_out_size\x18\x05 \x01(\r\x12\x10\n\x03\x63pu\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0blive_frames\x18\x07 \x01(\x08\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12\x1d\n\x05netns\x18\t \x01(\x0b\x32\x0e.bpfd.v1.NetnsB\x06\n\x04_cpu\"s\n\x0fTestRunResponse\x12\x14\n\x0creturn_value\x18\x01 \x01(\r\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x0c\"^\n\x13TestRunBatchRequest\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.bpfd.v1.TestRunRequest\x12\x0f\n\x07packets\x18\x02 \x03(\x0c\x12\x10\n\x08\x63ontexts\x18\x03 \x03(\x0c\"8\n\x14TestRunBatchResponse\x12 \n\x04runs\x18\x01 \x03(\x0b\x32\x12.bpfd.v1.PacketRun\"u\n\tPacketRun\x12\r\n\x05\x65rrno\x18\x01 \x01(\r\x12\x14\n\x0creturn_value\x18\x02 \x01(\r\x12\x13\n\x0b\x64uration_ns\x18\x03 \x01(\r\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\x0c\"A\n\x12\x45nableStatsRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\x0cProgramStats\x12)\n\x08programs\x18\x01 \x03(\x0b\x32\x17.bpfd.v1.ProgramRunTime\x12\x13\n\x0btaken_at_ns\x18\x02 \x01(\x04\"^\n\x0eProgramRunTime\x12\n\n\x02id\x18\x01 \x01(\r\x12\x13\n\x0brun_time_ns\x18\x02 \x01(\x04\x12\x11\n\trun_count\x18\x03 \x01(\x04\x12\x18\n\x10recursion_misses\x18\x04 \x01(\x04\x32\x9d\x03\n\x08Programs\x12\x43\n\x04List\x12\x1c.bpfd.v1.ListProgramsRequest\x1a\x1d.bpfd.v1.ListProgramsResponse\x12\x39\n\x03Get\x12\x1a.bpfd.v1.GetProgramRequest\x1a\x16.bpfd.v1.KernelProgram\x12\x41\n\x04\x44ump\x12\x1b.bpfd.v1.DumpProgramRequest\x1a\x1c.bpfd.v1.DumpProgramResponse\x12<\n\x07TestRun\x12\x17.bpfd.v1.TestRunRequest\x1a\x18.bpfd.v1.TestRunResponse\x12K\n\x0cTestRunBatch\x12\x1c.bpfd.v1.TestRunBatchRequest\x1a\x1d.bpfd.v1.TestRunBatchResponse\x12\x43\n\x0b\x45nableStats\x12\x1b.bpfd.v1.EnableStatsRequest\x1a\x15.bpfd.v1.ProgramStats0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62pfd/v1/programs.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"J\n\x13ListProgramsRequest\x12\x0e\n\x06owners\x18\x01 \x01(\x08\x12#\n\x05types\x18\x02 \x03(\x0e\x32\x14.bpfd.v1.ProgramType\"@\n\x14ListProgramsResponse\x12(\n\x08programs\x18\x01 \x03(\x0b\x32\x16.bpfd.v1.KernelProgram\"I\n\x11GetProgramRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\x0e\n\x06owners\x18\x02 \x01(\x08\"u\n\x12\x44umpProgramRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\r\n\x05jited\x18\x02 \x01(\x08\x12\x11\n\taddresses\x18\x03 \x03(\x04\x12\x17\n\x0fwithout_symbols\x18\x04 \x01(\x08\"\x89\x03\n\x13\x44umpProgramResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x0c\x12\x1a\n\x12\x66unction_addresses\x18\x02 \x03(\x04\x12\x16\n\x0e\x66unction_sizes\x18\x03 \x03(\r\x12\x11\n\tfunc_info\x18\x04 \x01(\x0c\x12\x1d\n\x15\x66unc_info_record_size\x18\x05 \x01(\r\x12\x11\n\tline_info\x18\x06 \x01(\x0c\x12\x1d\n\x15line_info_record_size\x18\x07 \x01(\r\x12\x1c\n\x14jited_line_addresses\x18\x08 \x03(\x04\x12\x0e\n\x06\x62tf_id\x18\t \x01(\r\x12\'\n\x07program\x18\n \x01(\x0b\x32\x16.bpfd.v1.KernelProgram\x12 \n\x04maps\x18\x0b \x03(\x0b\x32\x12.bpfd.v1.KernelMap\x12&\n\x07symbols\x18\x0c \x03(\x0b\x32\x15.bpfd.v1.KernelSymbol\x12\x11\n\tcall_base\x18\r \x01(\x04\x12\x18\n\x10\x61\x64\x64resses_hidden\x18\x0e \x01(\x08\"=\n\x0cKernelSymbol\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06module\x18\x03 \x01(\t\"\xde\x01\n\x0eTestRunRequest\x12$\n\x07program\x18\x01 \x01(\x0b\x32\x13.bpfd.v1.ProgramRef\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\x12\x0e\n\x06repeat\x18\x04 \x01(\r\x12\x15\n\rdata_out_size\x18\x05 \x01(\r\x12\x10\n\x03\x63pu\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0blive_frames\x18\x07 \x01(\x08\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12\x1d\n\x05netns\x18\t \x01(\x0b\x32\x0e.bpfd.v1.NetnsB\x06\n\x04_cpu\"s\n\x0fTestRunResponse\x12\x14\n\x0creturn_value\x18\x01 \x01(\r\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x0c\"^\n\x13TestRunBatchRequest\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.bpfd.v1.TestRunRequest\x12\x0f\n\x07packets\x18\x02 \x03(\x0c\x12\x10\n\x08\x63ontexts\x18\x03 \x03(\x0c\"8\n\x14TestRunBatchResponse\x12 \n\x04runs\x18\x01 \x03(\x0b\x32\x12.bpfd.v1.PacketRun\"u\n\tPacketRun\x12\r\n\x05\x65rrno\x18\x01 \x01(\r\x12\x14\n\x0creturn_value\x18\x02 \x01(\r\x12\x13\n\x0b\x64uration_ns\x18\x03 \x01(\r\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\x0c\"A\n\x12\x45nableStatsRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\x0cProgramStats\x12)\n\x08programs\x18\x01 \x03(\x0b\x32\x17.bpfd.v1.ProgramRunTime\x12\x13\n\x0btaken_at_ns\x18\x02 \x01(\x04\"^\n\x0eProgramRunTime\x12\n\n\x02id\x18\x01 \x01(\r\x12\x13\n\x0brun_time_ns\x18\x02 \x01(\x04\x12\x11\n\trun_count\x18\x03 \x01(\x04\x12\x18\n\x10recursion_misses\x18\x04 \x01(\x04\x32\x9d\x03\n\x08Programs\x12\x43\n\x04List\x12\x1c.bpfd.v1.ListProgramsRequest\x1a\x1d.bpfd.v1.ListProgramsResponse\x12\x39\n\x03Get\x12\x1a.bpfd.v1.GetProgramRequest\x1a\x16.bpfd.v1.KernelProgram\x12\x41\n\x04\x44ump\x12\x1b.bpfd.v1.DumpProgramRequest\x1a\x1c.bpfd.v1.DumpProgramResponse\x12<\n\x07TestRun\x12\x17.bpfd.v1.TestRunRequest\x1a\x18.bpfd.v1.TestRunResponse\x12K\n\x0cTestRunBatch\x12\x1c.bpfd.v1.TestRunBatchRequest\x1a\x1d.bpfd.v1.TestRunBatchResponse\x12\x43\n\x0b\x45nableStats\x12\x1b.bpfd.v1.EnableStatsRequest\x1a\x15.bpfd.v1.ProgramStats0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,27 +40,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPROGRAMREQUEST']._serialized_start=231
   _globals['_GETPROGRAMREQUEST']._serialized_end=304
   _globals['_DUMPPROGRAMREQUEST']._serialized_start=306
-  _globals['_DUMPPROGRAMREQUEST']._serialized_end=398
-  _globals['_DUMPPROGRAMRESPONSE']._serialized_start=401
-  _globals['_DUMPPROGRAMRESPONSE']._serialized_end=794
-  _globals['_KERNELSYMBOL']._serialized_start=796
-  _globals['_KERNELSYMBOL']._serialized_end=857
-  _globals['_TESTRUNREQUEST']._serialized_start=860
-  _globals['_TESTRUNREQUEST']._serialized_end=1082
-  _globals['_TESTRUNRESPONSE']._serialized_start=1084
-  _globals['_TESTRUNRESPONSE']._serialized_end=1199
-  _globals['_TESTRUNBATCHREQUEST']._serialized_start=1201
-  _globals['_TESTRUNBATCHREQUEST']._serialized_end=1295
-  _globals['_TESTRUNBATCHRESPONSE']._serialized_start=1297
-  _globals['_TESTRUNBATCHRESPONSE']._serialized_end=1353
-  _globals['_PACKETRUN']._serialized_start=1355
-  _globals['_PACKETRUN']._serialized_end=1472
-  _globals['_ENABLESTATSREQUEST']._serialized_start=1474
-  _globals['_ENABLESTATSREQUEST']._serialized_end=1539
-  _globals['_PROGRAMSTATS']._serialized_start=1541
-  _globals['_PROGRAMSTATS']._serialized_end=1619
-  _globals['_PROGRAMRUNTIME']._serialized_start=1621
-  _globals['_PROGRAMRUNTIME']._serialized_end=1715
-  _globals['_PROGRAMS']._serialized_start=1718
-  _globals['_PROGRAMS']._serialized_end=2131
+  _globals['_DUMPPROGRAMREQUEST']._serialized_end=423
+  _globals['_DUMPPROGRAMRESPONSE']._serialized_start=426
+  _globals['_DUMPPROGRAMRESPONSE']._serialized_end=819
+  _globals['_KERNELSYMBOL']._serialized_start=821
+  _globals['_KERNELSYMBOL']._serialized_end=882
+  _globals['_TESTRUNREQUEST']._serialized_start=885
+  _globals['_TESTRUNREQUEST']._serialized_end=1107
+  _globals['_TESTRUNRESPONSE']._serialized_start=1109
+  _globals['_TESTRUNRESPONSE']._serialized_end=1224
+  _globals['_TESTRUNBATCHREQUEST']._serialized_start=1226
+  _globals['_TESTRUNBATCHREQUEST']._serialized_end=1320
+  _globals['_TESTRUNBATCHRESPONSE']._serialized_start=1322
+  _globals['_TESTRUNBATCHRESPONSE']._serialized_end=1378
+  _globals['_PACKETRUN']._serialized_start=1380
+  _globals['_PACKETRUN']._serialized_end=1497
+  _globals['_ENABLESTATSREQUEST']._serialized_start=1499
+  _globals['_ENABLESTATSREQUEST']._serialized_end=1564
+  _globals['_PROGRAMSTATS']._serialized_start=1566
+  _globals['_PROGRAMSTATS']._serialized_end=1644
+  _globals['_PROGRAMRUNTIME']._serialized_start=1646
+  _globals['_PROGRAMRUNTIME']._serialized_end=1740
+  _globals['_PROGRAMS']._serialized_start=1743
+  _globals['_PROGRAMS']._serialized_end=2156
 # @@protoc_insertion_point(module_scope)

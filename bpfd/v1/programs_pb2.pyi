@@ -96,7 +96,12 @@ class DumpProgramRequest(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     JITED_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
+    WITHOUT_SYMBOLS_FIELD_NUMBER: _builtins.int
     jited: _builtins.bool
+    without_symbols: _builtins.bool
+    """Leave out `symbols`, which take a walk through /proc/kallsyms: a tenth of a second, some
+    seconds on a slow board.
+    """
     @_builtins.property
     def program(self) -> _common_pb2.ProgramRef: ...
     @_builtins.property
@@ -109,10 +114,11 @@ class DumpProgramRequest(_message.Message):
         program: _common_pb2.ProgramRef | None = ...,
         jited: _builtins.bool = ...,
         addresses: _abc.Iterable[_builtins.int] | None = ...,
+        without_symbols: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "jited", b"jited", "program", b"program"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "jited", b"jited", "program", b"program", "without_symbols", b"without_symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,7 +52,7 @@ def related(target: Target, program: int | str | common_pb2.ProgramRef) -> Relat
     """
     from bpfd.v1 import common_pb2
 
-    found = [translated(target, program)]
+    found = [_view(target, fetch(target, program, symbols=False))]
     held: dict[int, dict[int, int]] = {}
     seen = {found[0].id}
     left_out = 0
@@ -67,8 +67,19 @@ def related(target: Target, program: int | str | common_pb2.ProgramRef) -> Relat
                     left_out += 1
                     continue
                 with contextlib.suppress(NotFound):
-                    found.append(translated(target, number))
+                    found.append(_view(target, fetch(target, number, symbols=False)))
+    _name(target, found)
     return Related(found, held, left_out)
+
+
+def _name(target: Target, programs: list[Program]) -> None:
+    """Names of what many programs call, by one walk through the kernel's symbols."""
+    addresses = {address for program in programs for address in program.addresses()}
+    if addresses:
+        wanted = sorted(addresses)[:MAX_ADDRESSES]
+        named = fetch(target, programs[0].id, addresses=wanted).symbols
+        for program in programs:
+            program.message.symbols.extend(named)
 
 
 def _held(target: Target, map_id: int) -> dict[int, int]:
@@ -93,13 +104,12 @@ def machine(target: Target, program: int | str | common_pb2.ProgramRef) -> Machi
     from bpfctl.disassembly.machine import MachineCode
 
     info = target.info()
-    view = _view(target, fetch(target, program, jited=True), jited=True)
-    code = MachineCode(view, info.machine, info.pointer_bits)
-    wanted = sorted(code.references())
-    if wanted:
-        named = fetch(target, view.id, jited=True, addresses=wanted[:MAX_ADDRESSES])
-        code.names = {each.address: each.name for each in named.symbols}
-    return code
+    found = fetch(target, program, jited=True, symbols=False)
+    view = _view(target, found, jited=True)
+    wanted = sorted(MachineCode(view, info.machine, info.pointer_bits).references())
+    named = fetch(target, view.id or program, jited=True, addresses=wanted[:MAX_ADDRESSES])
+    view = _view(target, named, jited=True)
+    return MachineCode(view, info.machine, info.pointer_bits, view.symbols)
 
 
 def fetch(
@@ -108,12 +118,19 @@ def fetch(
     *,
     jited: bool = False,
     addresses: Collection[int] = (),
+    symbols: bool = True,
 ) -> programs_pb2.DumpProgramResponse:
-    """Programs.Dump; `addresses` are those of the kernel whose names are asked for, too."""
+    """Programs.Dump; `addresses` are those of the kernel whose names are asked for, too.
+
+    Without `symbols` nothing of the kernel has a name, and the answer comes sooner.
+    """
     from bpfd.v1 import programs_pb2
 
     request = programs_pb2.DumpProgramRequest(
-        program=target.program_ref(program), jited=jited, addresses=addresses
+        program=target.program_ref(program),
+        jited=jited,
+        addresses=addresses,
+        without_symbols=not symbols,
     )
     return target.rpc.call(target.rpc.programs.Dump, request, "Programs.Dump")
 

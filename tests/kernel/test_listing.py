@@ -126,6 +126,10 @@ def test_dump_of_a_program(api: Api) -> None:
     jited = api.programs.Dump(programs_pb2.DumpProgramRequest(program=ref, jited=True))
     assert len(jited.code) == shown.bytes_jited
     assert sum(jited.function_sizes) == shown.bytes_jited
+    request = programs_pb2.DumpProgramRequest(program=ref, without_symbols=True)
+    sooner = api.programs.Dump(request)
+    assert sooner.code == plain.code
+    assert not sooner.symbols
     for answer in (plain, jited):
         assert answer.program.id == shown.id
         assert [each.id for each in answer.maps] == list(shown.map_ids)

@@ -274,6 +274,15 @@ class Program:
             return name
         return self._by_kernel_btf(instruction)
 
+    def addresses(self) -> set[int]:
+        """Where the functions of the kernel are that it calls, and its own."""
+        calls = (
+            self._called(each)
+            for each in self.instructions
+            if each.is_call and each.source != Call.FUNCTION
+        )
+        return {*filter(None, calls), *self.message.function_addresses}
+
     def _called(self, instruction: Instruction) -> int:
         base = self.message.call_base
         mask = 2**64 - 1 if base >> 32 else 2**32 - 1

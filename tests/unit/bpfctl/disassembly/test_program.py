@@ -137,6 +137,14 @@ def test_calls_of_the_kernel() -> None:
     ]
 
 
+def test_addresses_that_have_names() -> None:
+    code = (call(64), call(12), call(0), call(1, source=1, offset=1), EXIT, EXIT)
+    program = Program(dumped(*code, call_base=BASE, function_addresses=[0x1000]))
+    assert program.addresses() >= {BASE + 64, 0x1000}
+    assert BASE not in program.addresses()
+    assert Program(dumped(*code)).addresses() == set()
+
+
 def test_calls_of_a_kernel_with_pointers_of_32_bits() -> None:
     symbols = [programs_pb2.KernelSymbol(address=0xBFFFFF00, name="bpf_trace_printk")]
     program = Program(dumped(call(-0x100), symbols=symbols, call_base=0xC0000000))
