@@ -91,6 +91,14 @@ def program_type(number: int) -> str | int:
     return _enum_name(common_pb2.ProgramType, number, "PROGRAM_TYPE_")
 
 
+def program_types() -> list[str]:
+    """Names of all program types that are known here."""
+    from bpfd.v1 import common_pb2
+
+    names = common_pb2.ProgramType.keys()[1:]
+    return [each.removeprefix("PROGRAM_TYPE_").lower() for each in names]
+
+
 def map_type(number: int) -> str | int:
     """bpftool's name of a map type; the number itself where there is none."""
     from bpfd.v1 import common_pb2

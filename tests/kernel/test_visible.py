@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,25 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import bpfctl
-import grpc
 import pytest
 from bpfctl.listing import link_row, map_row, map_type, program_type
 from bpfctl.visible import Machine, cgroups, network, programs
 
-from bpfd.kernel import cgroup, elf_object, interface, netns, syscall
 from bpfd.kernel.constants import AttachType
-from bpfd.kernel.load_options import LoadOptions
-from bpfd.v1 import attach_pb2, common_pb2, links_pb2
-from tests.kernel import clang, hooks_support
-from tests.kernel.api import Api
+from bpfd.v1 import attach_pb2, links_pb2
 from tests.kernel.busy_machine import Busy, busy_machine, inode, place_of
-from tests.kernel.chain_support import place
 from tests.kernel.conftest import RunningDaemon, SharedDaemon
 from tests.kernel.hooks_support import needs_root
+from tests.kernel.visible_support import Row, bpftool, differences, their_net
 
 pytestmark = needs_root
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -72,33 +62,6 @@ def seen() -> Iterator[Seen]:
                 Machine(target.machine(effective=True)),
                 {each.id: link_row(each) for each in target.all_links().kernel_links},
             )
-
-
-def bpftool(*words: str, netns: str = "") -> Any:
-    """What `bpftool -j` prints, with pins."""
-    command = ["bpftool", "-j", "-f", *words]
-    if netns:
-        command = ["nsenter", f"--net=/run/netns/{netns}", *command]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    # bpftool 7.1 writes what is no JSON: "flow_dissector":["id":7]
-    return json.loads(re.sub(r'\["id":(\d+)\]', r'[{"id":\1}]', text))
-
-
-def differences(theirs: Row, ours: Row, *, apart: float = 1) -> dict[str, tuple[Any, Any]]:
-    """Fields that both know and tell otherwise; what bpftool has as [] we leave out.
-
-    bpftool's clock of the load is the start of the machine to the second.
-    """
-    found = {}
-    for name, value in theirs.items():
-        mine = ours.get(name, [] if value == [] else None)
-        if isinstance(value, list) and isinstance(mine, list):
-            value, mine = sorted(value, key=str), sorted(mine, key=str)
-        if name == "loaded_at" and abs(value - mine) <= apart:
-            continue
-        if value != mine:
-            found[name] = (value, mine)
-    return found
 
 
 def test_this_kernel_has_most_of_it(seen: Seen) -> None:
@@ -169,17 +132,6 @@ def test_links_are_those_of_bpftool(seen: Seen) -> None:
         assert [each.pid for each in there.holders] == [os.getpid()]
         compared += 1
     assert compared > 20
-
-
-def their_net(name: str) -> tuple[set[Any], set[Any], set[Any]]:
-    (found,) = bpftool("net", "show", netns=name)
-    modes = {"driver": "native", "generic": "generic"}
-    xdp = {(each["ifindex"], modes[each["mode"]], each["id"]) for each in found["xdp"]}
-    tc = {
-        (each["devname"], each["ifindex"], each["kind"], each["name"], each["id"])
-        for each in found["tc"]
-    }
-    return xdp, tc, {each["id"] for each in found["flow_dissector"]}
 
 
 def our_net(machine: Machine, number: int) -> tuple[set[Any], set[Any], set[Any]]:
@@ -459,6 +411,10 @@ def test_ps(seen: Seen, cli: Callable[..., str]) -> None:
     wide = cli("ps", "--wide", "--name", "tc_drop")
     assert f"clsact:hk0,ingress,priority=5,handle=3,netns={seen.busy.pair.near}" in wide
     assert cli("ps", "--ours") == ""
+    with pytest.raises(
+        AssertionError, match="no program type 'sched_cl'; did you mean sched_cls"
+    ):
+        cli("ps", "--type", "sched_cl")
 
 
 def test_net_and_tree_for_people(seen: Seen, cli: Callable[..., str]) -> None:
@@ -483,213 +439,3 @@ def test_program_show_says_where(seen: Seen, cli: Callable[..., str]) -> None:
     assert link["program"] == "xdp_count"
     maps = json.loads(cli("map", "show", str(row["map_ids"][0]), "-o", "json"))
     assert "xdp_count" in maps["programs"]
-
-
-# What the daemon knows more of: its own.
-
-
-def test_own_attachments_have_their_names(channel: grpc.Channel) -> None:
-    api = Api(channel)
-    with hooks_support.veth_pair() as pair, api.session() as lifetime:
-        api.load("own", hooks_support.compiled(), lifetime)
-        clsact = attach_pb2.Tc(
-            interface=pair.interface(),
-            direction=attach_pb2.TC_DIRECTION_INGRESS,
-            method=attach_pb2.TC_METHOD_CLSACT,
-        )
-        api.attach("own/tc_count", attach_pb2.AttachPoint(tc=clsact), name="filter")
-        api.attach("own/xdp_count", hooks_support.xdp(pair), name="xdp")
-        api.load("sockets", clang.compiled("sockets"), lifetime)
-        raw = attach_pb2.SocketFilter(raw=pair.interface())
-        point = attach_pb2.AttachPoint(socket_filter=raw)
-        socket_program = next(
-            each.name
-            for each in api.objects.List(_objects()).objects[1].programs
-            if each.type == common_pb2.PROGRAM_TYPE_SOCKET_FILTER
-        )
-        api.attach(f"sockets/{socket_program}", point, name="packets")
-        answer = api.links.ListAttachments(links_pb2.ListAttachmentsRequest(programs=True))
-        named = {each.link: each for each in answer.attachments if each.link}
-    assert named.keys() == {"filter", "xdp", "packets"}
-    assert named["filter"].method == links_pb2.ATTACHMENT_METHOD_FILTER
-    assert named["xdp"].method == links_pb2.ATTACHMENT_METHOD_LINK
-    assert named["packets"].method == links_pb2.ATTACHMENT_METHOD_SOCKET
-    assert named["packets"].point == point
-    objects = {each.name: each.object for each in answer.programs}
-    assert objects["xdp_count"] == "own"
-
-
-def test_members_of_a_chain_stand_behind_what_runs(channel: grpc.Channel) -> None:
-    api = Api(channel)
-    with hooks_support.veth_pair() as pair, api.session() as lifetime:
-        loaded = api.load("chain", clang.compiled("xdp_chain"), lifetime).object
-        for name, priority in (("member1", 20), ("member0", 10)):
-            api.attach(f"chain/{name}", place(pair, priority), name=name)
-        found = [
-            each
-            for each in api.links.ListAttachments(
-                links_pb2.ListAttachmentsRequest()
-            ).attachments
-            if each.netns_inode == inode(pair.near)
-        ]
-        (running,) = _xdp_of(pair.near)
-    ids = {each.name: each.id for each in loaded.programs}
-    assert [each.program_id for each in found] == [running, ids["member0"], ids["member1"]]
-    assert [each.link for each in found] == ["member0, member1", "member0", "member1"]
-    assert [each.composed_program_id for each in found] == [0, running, running]
-    assert [each.position for each in found] == [0, 1, 2]
-    assert len({each.link_id for each in found}) == 1
-
-
-def _xdp_of(namespace: str) -> list[int]:
-    xdp, _, _ = their_net(namespace)
-    return [number for _, _, number in xdp]
-
-
-def _objects() -> Any:
-    from bpfd.v1 import objects_pb2
-
-    return objects_pb2.ListObjectsRequest()
-
-
-def test_a_viewer_may_look(viewer_channel: grpc.Channel) -> None:
-    answer = Api(viewer_channel).links.ListAttachments(links_pb2.ListAttachmentsRequest())
-    assert answer.namespaces[0].inode == netns.own().inode
-    assert not answer.programs
-    assert {each.what for each in answer.left_out} >= {"lirc devices"}
-
-
-# Namespaces by what leads to them.
-
-
-def test_every_namespace_is_found_once(channel: grpc.Channel, tmp_path: Path) -> None:
-    bound, fd = tmp_path / "bound", -1
-    bound.touch()
-    with ExitStack() as undo:
-        process = subprocess.Popen(["unshare", "-n", "sleep", "60"])
-        undo.callback(process.wait)
-        undo.callback(process.kill)
-        _until(lambda: _inode_of(process.pid) != netns.own().inode)
-        short = subprocess.Popen(["unshare", "-n", "sleep", "60"])
-        _until(lambda: _inode_of(short.pid) != netns.own().inode)
-        fd = os.open(f"/proc/{short.pid}/ns/net", os.O_RDONLY)
-        undo.callback(os.close, fd)
-        third = subprocess.Popen(["unshare", "-n", "sleep", "60"])
-        _until(lambda: _inode_of(third.pid) != netns.own().inode)
-        mount = ["mount", "--bind", f"/proc/{third.pid}/ns/net", str(bound)]
-        subprocess.run(mount, check=True)
-        undo.callback(subprocess.run, ["umount", str(bound)], check=True)
-        for each in (short, third):
-            each.kill()
-            each.wait()
-        program = _loopback_program(undo, f"/proc/self/fd/{fd}")
-        answer = Api(channel).links.ListAttachments(links_pb2.ListAttachmentsRequest())
-        found = {each.inode: each for each in answer.namespaces}
-        assert len(found) == len(answer.namespaces)
-        assert answer.namespaces[0].inode == netns.own().inode
-        of_process = found[_inode_of(process.pid)]
-        assert (of_process.pid, of_process.comm) == (process.pid, "sleep")
-        assert found[os.stat(bound).st_ino].path == str(bound)
-        assert found[os.fstat(fd).st_ino].path == f"/proc/{os.getpid()}/fd/{fd}"
-        (there,) = (each for each in answer.attachments if each.program_id == program)
-        assert there.netns_inode == os.fstat(fd).st_ino
-        assert there.interface == "lo"
-
-
-def _inode_of(pid: int) -> int:
-    return os.stat(f"/proc/{pid}/ns/net").st_ino
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def _loopback_program(undo: ExitStack, namespace: str) -> int:
-    """Generic XDP on the loopback of a namespace: the program's id."""
-    loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
-    undo.callback(loaded.close)
-    program = loaded.programs["xdp_count"]
-    with netns.entered(namespace):
-        index = interface.index_of("lo")
-        link = syscall.link_create(program.fd, index, AttachType.XDP, 1 << 1)
-    undo.callback(os.close, link)
-    return program.id
-
-
-# Things that come and go.
-
-
-def test_what_vanishes_is_no_error(channel: grpc.Channel) -> None:
-    api, stop = Api(channel), threading.Event()
-    failures: list[BaseException] = []
-
-    def keep(work: Callable[[], None]) -> None:
-        while not stop.is_set():
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-                return
-
-    threads = [threading.Thread(target=keep, args=(work,)) for work in (_load, _group, _space)]
-    for thread in threads:
-        thread.start()
-    try:
-        most = 0
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            request = links_pb2.ListAttachmentsRequest(programs=True, maps=True, effective=True)
-            answer = api.links.ListAttachments(request)
-            most = max(most, len(answer.attachments))
-            why = [each.why for each in answer.left_out if "network namespace /" in each.what]
-            assert not why
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert not failures
-    assert most > 0, "nothing was there to vanish"
-
-
-def _load() -> None:
-    loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
-    try:
-        link = syscall.raw_tracepoint_open(
-            "sched_process_exit", loaded.programs["raw_tracepoint_other"].fd
-        )
-        time.sleep(0.01)
-        os.close(link)
-    finally:
-        loaded.close()
-
-
-def _group() -> None:
-    loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
-    path = f"{cgroup.root()}/vanishing-{os.getpid()}"
-    os.mkdir(path)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        egress = loaded.programs["cgroup_count"]
-        link = syscall.link_create(egress.fd, fd, AttachType.CGROUP_INET_EGRESS)
-        os.close(fd)
-        time.sleep(0.01)
-    finally:
-        os.rmdir(path)
-    time.sleep(0.005)  # the link is of a control group that is gone
-    os.close(link)
-    loaded.close()
-
-
-def _space() -> None:
-    name = f"vanishing-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        with contextlib.ExitStack() as undo:
-            _loopback_program(undo, f"/run/netns/{name}")
-            subprocess.run(["ip", "netns", "del", name], check=True)
-            time.sleep(0.01)
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)

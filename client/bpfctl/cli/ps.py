@@ -40,6 +40,8 @@ def command(
     """
     from bpfctl.visible import Machine, programs
 
+    for kind in types:
+        _check_type(kind)
     wanted = programs.Filter(types, pid or 0, name, ours)
     machines = invocation.each(lambda target: Machine(target.machine()))
     if invocation.format == "table":
@@ -53,3 +55,17 @@ def command(
         every = {name: programs.rows(machine, wanted) for name, machine in machines.items()}
         invocation.output.rows(invocation.labelled(every))
     tell_left_out(invocation, machines)
+
+
+def _check_type(kind: str) -> None:
+    """Types newer than this bpfctl are numbers. Raises click.BadParameter."""
+    from bpfctl.listing import program_types
+
+    known = program_types()
+    if kind in known or kind.isdecimal():
+        return
+    import difflib
+
+    near = difflib.get_close_matches(kind, known, 3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there is {', '.join(known)}"
+    raise click.BadParameter(f"there is no program type {kind!r}; {hint}", param_hint="--type")
