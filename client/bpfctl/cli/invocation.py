@@ -74,7 +74,8 @@ class Invocation:
                 failed[outcome.target] = outcome.error
             else:
                 values[outcome.target] = cast("T", outcome.value)
-        self.exit_code = failures.show_each(failed, list(values), verbose=self.verbose)
+        code = failures.show_each(failed, list(values), verbose=self.verbose)
+        self.exit_code = failures.worst((self.exit_code, code))
         return values
 
     def rows_of_each(self, work: Callable[[Target], Iterable[Row]]) -> list[dict[str, Any]]:
