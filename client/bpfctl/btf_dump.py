@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bpfctl.btf import Btf, BtfError, Kind, kinds
 from bpfctl.btf.subset import needed, subset
-from bpfctl.errors import NotFound
+from bpfctl.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from bpfctl.target import Target
@@ -96,14 +96,16 @@ def chosen(btf: Btf, patterns: Sequence[str] = (), kinds_of: Iterable[Kind] = ()
     """Ids of the types whose name matches a glob and which are of these kinds.
 
     A pattern may have the keyword before it: "struct task_struct". Raises NotFound for a
-    pattern that matches nothing.
+    pattern that matches nothing, and InvalidArgument for an empty one.
     """
     wanted = frozenset(kinds_of)
     if not patterns:
         return list(btf.named("*", wanted)) if wanted else list(btf.own_ids())
     found: set[int] = set()
     for pattern in patterns:
-        word, _, name = pattern.strip().rpartition(" ")
+        word, _, name = pattern.rpartition(" ")
+        if not name:
+            raise InvalidArgument("type", f"{pattern!r} has no name of a type")
         of_word = _KEYWORDS.get(word, frozenset())
         both = of_word & wanted if of_word and wanted else of_word or wanted
         ids = set(btf.named(name, both)) if both or not (of_word and wanted) else set()

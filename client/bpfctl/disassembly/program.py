@@ -12,10 +12,10 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from bpfctl.btf import BtfError, kinds
-from bpfctl.btf.kinds import Kind
+from bpfctl.btf import BtfError
 
 from .instruction import TAIL_CALL, Call, Instruction, Pseudo, decode
+from .names import called_by_number, variable_at
 from .text import render
 
 if TYPE_CHECKING:
@@ -272,7 +272,10 @@ class Program:
         name = self.symbols.get(self._called(instruction), "")
         if name or not instruction.immediate:
             return name
-        return self._by_kernel_btf(instruction)
+        # JITs that reach functions far away leave the kfunc's BTF id, offloaded programs the
+        # helper's number.
+        btf = self.types.kernel() if 0 < instruction.immediate < 1 << 20 else None
+        return called_by_number(btf, instruction) if btf is not None else ""
 
     def addresses(self) -> set[int]:
         """Where the functions of the kernel are that it calls, and its own."""
@@ -288,22 +291,6 @@ class Program:
         mask = 2**64 - 1 if base >> 32 else 2**32 - 1
         return base + instruction.immediate & mask if base and instruction.immediate else 0
 
-    def _by_kernel_btf(self, instruction: Instruction) -> str:
-        """JITs that reach functions far away leave the kfunc's BTF id, offloaded programs
-        the helper's number."""
-        number = instruction.immediate
-        btf = self.types.kernel() if 0 < number < 1 << 20 else None
-        if btf is None:
-            return ""
-        if instruction.source == Call.KFUNC:
-            found = btf.type(number) if number < len(btf) and not instruction.offset else None
-            return found.name if isinstance(found, kinds.Function) else ""
-        helpers = btf.find("bpf_func_id", Kind.ENUM)
-        if not isinstance(helpers, kinds.Enum):
-            return ""
-        names = (name for name, value in helpers.values if value == number)
-        return next(names, "").replace("BPF_FUNC_", "bpf_")
-
     def address(self, number: int) -> str:
         """The symbol of the kernel at an address; small numbers are no addresses."""
         lowest = 1 << 32 if self.message.call_base >> 32 else 1 << 16
@@ -317,17 +304,7 @@ class Program:
         btf = self.types.of_map(found) if found is not None and found.btf_id else None
         if found is None or btf is None:
             return ""
-        try:
-            section = btf.type(found.btf_value_type_id)
-            if not isinstance(section, kinds.DataSection):
-                return ""
-            for entry in section.variables:
-                into = instruction.high - entry.offset
-                if 0 <= into < entry.size:
-                    return btf.type(entry.variable).name + (f"+{into}" if into else "")
-        except BtfError:
-            pass
-        return ""
+        return variable_at(btf, found.btf_value_type_id, instruction.high)
 
     # Rows
 

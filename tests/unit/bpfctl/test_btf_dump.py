@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bpfctl import btf_dump
 from bpfctl.btf import Btf, BtfError, Kind
-from bpfctl.errors import NotFound
+from bpfctl.errors import InvalidArgument, NotFound
 from bpfctl.kernelbtf import KernelBtfError
 
 from tests.unit.bpfctl.btf.blob import Blob
@@ -70,6 +70,9 @@ def test_choosing() -> None:
         btf_dump.chosen(btf, ["struct sign"])
     with pytest.raises(NotFound):
         btf_dump.chosen(btf, ["struct pair"], [Kind.ENUM])
+    for empty in ("", "struct "):
+        with pytest.raises(InvalidArgument, match="no name of a type"):
+            btf_dump.chosen(btf, [empty])
 
 
 @needs_bpftool
