@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,19 @@ def test_the_room_of_the_state_folder(
     assert answer.path == str(daemon.state_dir)
     assert 0 < answer.free_bytes <= answer.total_bytes
     assert not answer.read_only
+
+
+def test_interfaces_by_what_they_are(daemon: RunningDaemon) -> None:
+    name = f"dr{os.getpid() % 10_000_000}"
+    made = {"veth": ["type", "veth", "peer", "name", f"{name}p"], "bridge": ["type", "bridge"]}
+    try:
+        for kind, words in made.items():
+            subprocess.run(["ip", "link", "add", f"{name}{kind[0]}", *words], check=True)
+        with Target.connect(f"unix:{daemon.socket}") as target:
+            found = {each.name: each.kind for each in gather(target).interfaces}
+    finally:
+        for kind in made:
+            subprocess.run(["ip", "link", "del", f"{name}{kind[0]}"], check=False)
+    assert found["lo"] == "loopback"
+    assert found[f"{name}v"] == found[f"{name}p"] == "veth"
+    assert found[f"{name}b"] == "bridge"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drivers of network devices that run XDP programs themselves, and since which kernel.
+"""Drivers and kinds of interfaces that run XDP programs themselves, and since which kernel.
 
 By the uses of XDP_SETUP_PROG in drivers/net of the kernel. Names are those of
 /sys/class/net/NAME/device/driver.
@@ -18,3 +18,6 @@ NATIVE = {
     "fec": "6.2", "lan966x-switch": "6.2", "tsnep": "6.3", "gve": "6.4", "vmxnet3": "6.6",
     "ionic": "6.9", "am65-cpsw-nuss": "6.10",
 }  # fmt: skip
+
+VIRTUAL = {"veth": "4.19", "tun": "4.14", "bond": "5.15"}
+"""The same of interfaces without a device, by their kind; bond: where its devices do."""

@@ -36,6 +36,9 @@ class Interface:
     name: str
     driver: str
     """Driver of its device; empty: it has no device, or the driver is not known."""
+    kind: str = ""
+    """What it is where it has no device: loopback, tun, veth, bridge, bond, ...; empty: not
+    known."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Facts:
             **values,
             "info": json_format.MessageToDict(self.info),
             "storage": json_format.MessageToDict(self.storage) if self.storage else None,
-            "interfaces": [[item.name, item.driver] for item in self.interfaces],
+            "interfaces": [[item.name, item.driver, item.kind] for item in self.interfaces],
         }
 
     @classmethod

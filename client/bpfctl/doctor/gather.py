@@ -19,6 +19,8 @@ _CONFIGURATIONS = (
     "/boot/config-{0}",
     "/lib/modules/{0}/config",
 )
+_LOOPBACK = "772"
+"""ARPHRD_LOOPBACK of linux/if_arp.h."""
 _MAX_BYTES = 1 << 20
 _MAX_INTERFACES = 256
 
@@ -88,7 +90,11 @@ def _interfaces(target: Target) -> tuple[Interface, ...]:
         names = [entry.path.rpartition("/")[2] for entry in target.files.list("/sys/class/net")]
     except _UNREADABLE:
         return ()
-    return tuple(Interface(name, _driver(target, name)) for name in names[:_MAX_INTERFACES])
+    found = []
+    for name in names[:_MAX_INTERFACES]:
+        driver = _driver(target, name)
+        found.append(Interface(name, driver, "" if driver else _kind(target, name)))
+    return tuple(found)
 
 
 def _driver(target: Target, interface: str) -> str:
@@ -97,6 +103,26 @@ def _driver(target: Target, interface: str) -> str:
         return target.files.stat(path, follow=False).link_target.rpartition("/")[2]
     except _UNREADABLE:
         return ""
+
+
+def _kind(target: Target, interface: str) -> str:
+    """What an interface without a device is, by the files that it has in sysfs."""
+
+    def read(name: str) -> str:
+        try:
+            return _read(target, f"/sys/class/net/{interface}/{name}").decode().strip()
+        except _UNREADABLE:
+            return ""
+
+    if read("type") == _LOOPBACK:
+        return "loopback"
+    if read("tun_flags"):
+        return "tun"
+    for line in read("uevent").splitlines():
+        if line.startswith("DEVTYPE="):
+            return line.removeprefix("DEVTYPE=")
+    # Each end of a pair names the other one, and has no type of its own.
+    return "veth" if read("iflink") != read("ifindex") else ""
 
 
 def _storage(target: Target) -> files_pb2.StorageResponse | None:

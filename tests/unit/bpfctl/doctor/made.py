@@ -85,7 +85,7 @@ def facts(**changes: Any) -> Facts:
         files={path: text for path, text in files.items() if text is not None},
         config="CONFIG_BPF=y\nCONFIG_NET=y\n# CONFIG_FPROBE is not set\n",
         config_from="/proc/config.gz",
-        interfaces=(Interface("lo", ""), Interface("eth0", "virtio_net")),
+        interfaces=(Interface("lo", "", "loopback"), Interface("eth0", "virtio_net")),
         storage=files_pb2.StorageResponse(
             path="/var/lib/bpfd", total_bytes=8 << 30, free_bytes=4 << 30
         ),

@@ -368,6 +368,19 @@ def test_drivers(driver: str, status: str) -> None:
     assert (one.status, "mode=generic" in one.remedy) == (status, status != "ok")
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("veth", "natively"), ("tun", "natively"), ("bridge", "generic"), ("", "generic")],
+)
+def test_virtual_interfaces_are_told_by_kind(kind: str, words: str) -> None:
+    names = [f"v{number}" for number in range(9)]
+    found = facts(interfaces=tuple(Interface(name, "", kind) for name in names))
+    one = check(found, "network", kind or "of another kind")
+    assert one.status == "ok"
+    assert one.reason.startswith("v0, v1, v2, v3, v4, ...: ")
+    assert words in one.reason
+
+
 def test_facts_can_be_kept() -> None:
     found = facts(btf_kept="x", unread={"/a": "no"})
     assert Facts.from_json(found.as_json()) == found
