@@ -94,7 +94,22 @@ def update(
         for index, ref in enumerate(refs):
             key = keys[index * size : (index + 1) * size]
             values += _value(objects, stack, found, ref, key).ljust(width, b"\0")
-        return map_io.update(found.fd, found.shape, keys, bytes(values), flags, cancelled)
+        fd = found.fd
+        if found.shape.type == MapType.PERF_EVENT_ARRAY:
+            fd = _held(objects, stack, found)
+        return map_io.update(fd, found.shape, keys, bytes(values), flags, cancelled)
+
+
+def _held(objects: Objects, stack: ExitStack, found: OpenMap) -> int:
+    """The open file of the map that lasts: counters go when the file closes by which they were
+    put in (perf_event_fd_array_release() of kernel/bpf/arraymap.c)."""
+    member = objects.member_of_map(found.id)
+    if member is None:
+        raise InvalidArgument(
+            "map", f"counters stay in {found} while it is held, and it is no object's here"
+        )
+    named = common_pb2.ObjectMember(object=member[0], name=member[1])
+    return stack.enter_context(objects.map_fd(common_pb2.MapRef(member=named)))
 
 
 def _value(

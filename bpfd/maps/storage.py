@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from bpfd.attach.failure import refused
 from bpfd.attach.place import cgroup_path, opened_cgroup
 from bpfd.attach.process_socket import opened_socket
-from bpfd.errors import InvalidArgument, LimitExceeded, NotFound, NotSupported
+from bpfd.errors import (
+    BpfdError,
+    InvalidArgument,
+    KernelError,
+    LimitExceeded,
+    NotFound,
+    NotSupported,
+    PermissionMissing,
+)
 from bpfd.kernel import cgroup, map_io, processes, sockets
 from bpfd.kernel.constants import MapType
 from bpfd.maps.check import MAX_BYTES, OpenMap
@@ -233,15 +241,25 @@ def check_listed(found: OpenMap) -> None:
 
 
 def entries(found: OpenMap) -> Iterator[Entry]:
-    """Every thread, socket of a process or cgroup that has a value. Raises OSError."""
+    """Every thread, socket of a process or cgroup that has a value.
+
+    Raises what kept the daemon from asking, where it could ask for none.
+    """
+    refused: BpfdError | None = None
+    asked = False
     for ref, name in _things(found.shape.type):
         try:
-            with opened_key(found, ref) as key:
-                there, value = map_io.lookup(found.fd, found.shape, key)
+            there, value = lookup(found, [ref], 0, delete=False)
+        except (PermissionMissing, KernelError) as error:
+            refused = error
+            continue
         except (NotFound, NotSupported, InvalidArgument):
             continue  # gone meanwhile, or of a kind that has no storage
+        asked = True
         if there == b"\1":
             yield Entry(ref, value, name)
+    if refused is not None and not asked:
+        raise refused
 
 
 def _things(kind: int) -> Iterator[tuple[maps_pb2.KeyRef, str]]:
