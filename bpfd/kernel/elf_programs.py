@@ -54,7 +54,7 @@ def configure(programs: dict[str, ctypes.c_void_p], options: LoadOptions) -> Non
             lib.bpf_program__set_type(item, setting.type)
         if setting.expected_attach_type is not None:
             lib.bpf_program__set_expected_attach_type(item, setting.expected_attach_type)
-        if setting.attach_function:
+        if setting.attach_function or setting.attach_program_fd is not None:
             _aim(name, item, setting)
         if setting.flags:
             lib.bpf_program__set_flags(item, lib.bpf_program__flags(item) | setting.flags)
@@ -70,7 +70,10 @@ def configure(programs: dict[str, ctypes.c_void_p], options: LoadOptions) -> Non
 
 def _aim(name: str, item: ctypes.c_void_p, setting: ProgramSetting) -> None:
     """Has a program checked against a function, hook or tracepoint, in place of what its
-    section names. Raises InvalidArgument."""
+    section names; of a program without a function against the one of the section.
+
+    Raises InvalidArgument.
+    """
     lib = library()
     function, program = setting.attach_function, setting.attach_program_fd or 0
     kind = lib.bpf_program__type(item)
@@ -85,7 +88,7 @@ def _aim(name: str, item: ctypes.c_void_p, setting: ProgramSetting) -> None:
             "options.programs",
             f"{name} replaces a function of a program: say which, as OBJECT/PROGRAM:FUNCTION",
         )
-    if lib.bpf_program__set_attach_target(item, program, function.encode()) >= 0:
+    if lib.bpf_program__set_attach_target(item, program, function.encode() or None) >= 0:
         return
     where = "the target's kernel has no BTF of it: not built in, inlined, or no such hook"
     if program:

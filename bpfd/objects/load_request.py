@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 
 from bpfd.errors import InvalidArgument
@@ -38,6 +39,8 @@ def options(
         raise InvalidArgument("options.log_level", "0, 1, 2, or one of them plus 4")
     if message.log_size > MAX_LOG_BYTES:
         raise InvalidArgument("options.log_size", f"at most {MAX_LOG_BYTES} bytes")
+    _check_once("map", [item.name for item in message.maps])
+    _check_once("program", [item.name for item in message.programs])
     return LoadOptions(
         maps={item.name: _map_setting(item, registry, stack) for item in message.maps},
         programs={
@@ -51,6 +54,13 @@ def options(
         kernel_btf=message.kernel_btf,
         pin_root=pin_root,
     )
+
+
+def _check_once(kind: str, names: list[str]) -> None:
+    """One setting would hide the other."""
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InvalidArgument(f"options.{kind}s", f"{kind} {name} has {times} settings")
 
 
 def _map_setting(

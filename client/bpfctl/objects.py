@@ -38,7 +38,7 @@ class LoadSettings:
     functions: Mapping[str, str] = field(default_factory=dict)
     """What fentry, fexit, fmod_ret, lsm, tp_btf, iter and freplace programs are checked
     against, by their name: FUNCTION, or OBJECT/PROGRAM:FUNCTION of a loaded program, or a
-    kernel id or a pin before the colon."""
+    kernel id or a pin before the colon; nothing behind it: what the section says."""
     log_level: int = 0
     """Verifier log of every program: 0 of refused ones only, 1, 2 or 4 (statistics)."""
 
@@ -85,7 +85,7 @@ def _set_function(setting: objects_pb2.ProgramSetting, text: str) -> None:
     if not colon and text and "/" not in text:
         return
     ref = program_ref(where) if where else None
-    if ref is None or not setting.attach_function:
+    if ref is None:
         raise InvalidArgument(
             f"program {setting.name}",
             f"{text!r} is not FUNCTION, OBJECT/PROGRAM:FUNCTION, ID:FUNCTION or PIN:...",

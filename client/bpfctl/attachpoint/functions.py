@@ -3,7 +3,7 @@
 another program, security hooks, BTF tracepoints, kinds of iterators.
 
     fentry:do_unlinkat   fexit:OBJECT/PROGRAM:FUNCTION   lsm:file_open   tp_btf:sched_switch
-    iterator:task        freplace:OBJECT/PROGRAM,function=FUNCTION
+    iterator:task        freplace:OBJECT/PROGRAM[,function=FUNCTION]
 
 The kernel has no call that aims a loaded program at something else, so that what stands
 behind the colon is for the load.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .text import InvalidAttachPoint, split, unescape
+from .text import InvalidAttachPoint, escape, split, unescape
 
 _SECTIONS = {
     "fentry": ("fentry",),
@@ -48,6 +48,15 @@ class Aimed:
         """Whether a program of this section is of this kind."""
         return _head(section) in _SECTIONS[self.kind]
 
+    def completed(self, section: str) -> Aimed:
+        """With the function of the section where a program, but no function of it, is named."""
+        function = section.partition("/")[2]
+        if not self.function.endswith(":") or not function:
+            return self
+        return Aimed(
+            self.kind, f"{self.point},function={escape(function)}", f"{self.function}{function}"
+        )
+
     def same(self, kernel_name: str) -> bool:
         """Whether the function is the one that the kernel calls so."""
         _, _, name = self.function.rpartition(":")
@@ -65,7 +74,7 @@ def aimed(text: str) -> Aimed | None:
         names = [each for each in options if each.startswith("function=")]
         target = f"{unescape(where[0])}:" if where and where[0] else ""
         function = unescape(names[0].removeprefix("function=")) if names else ""
-        return Aimed(kind, text, f"{target}{function}" if target and function else "")
+        return Aimed(kind, text, f"{target}{function}" if target else "")
     if where and not where[0]:
         raise InvalidAttachPoint(f"{text!r}: a name follows the colon")
     function = unescape(where[0]) if where else ""

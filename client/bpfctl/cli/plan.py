@@ -198,6 +198,10 @@ def _named(
         raise InvalidArgument(
             f"--attach {spec}", f"the object has no program {name!r}: {', '.join(names)}"
         )
+    if aim is not None:
+        section = next(each.section for each in programs if each.name == name)
+        aim = aim.completed(section)
+        point = attachpoint.parse(aim.point)
     return name, point, aim
 
 

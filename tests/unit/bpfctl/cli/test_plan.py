@@ -119,6 +119,11 @@ def test_what_programs_must_be_loaded_for() -> None:
     replaces = Program("new", "freplace")
     asked = ["freplace:d/main,function=slot"]
     assert functions([replaces], asked, {}) == {"new": "d/main:slot"}
+    replaces = Program("new", "freplace/slot")
+    assert functions([replaces], ["freplace:d/main"], {}) == {"new": "d/main:slot"}
+    assert texts(make([replaces], ["freplace:d/main"], {})) == [
+        ("new", "freplace:d/main,function=slot")
+    ]
     with pytest.raises(InvalidArgument, match=r'its section is SEC\("fentry/vfs_read"\)'):
         functions(programs, ["entry=lsm:file_open"], {})
     with pytest.raises(InvalidArgument, match="loaded for one function"):
