@@ -162,20 +162,23 @@ def _no_such(name: str, names: list[str]) -> str:
 
 
 def _member(btf: Btf, found: kinds.Composite, name: str) -> kinds.Member | None:
-    for member in found.members:
-        if member.name == name:
-            return member
-        if not member.name:
-            inner = btf.resolve(member.type)
-            if isinstance(inner, kinds.Composite) and (deeper := _member(btf, inner, name)):
-                return deeper
-    return None
+    return next((member for member in _members(btf, found) if member.name == name), None)
 
 
 def _names(btf: Btf, found: kinds.Composite) -> Iterator[str]:
+    return (member.name for member in _members(btf, found))
+
+
+_MAX_DEPTH = 32
+"""Anonymous structs in one another; damaged BTF may have one in itself."""
+
+
+def _members(btf: Btf, found: kinds.Composite, depth: int = 0) -> Iterator[kinds.Member]:
+    """Those with a name, also of anonymous structs and unions."""
     for member in found.members:
-        inner = btf.resolve(member.type)
         if member.name:
-            yield member.name
-        elif isinstance(inner, kinds.Composite):
-            yield from _names(btf, inner)
+            yield member
+            continue
+        inner = btf.resolve(member.type)
+        if isinstance(inner, kinds.Composite) and depth < _MAX_DEPTH:
+            yield from _members(btf, inner, depth + 1)
