@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _NOT_A_PACKET = ("flow_dissector",)
 """Types whose output is something else."""
+
+_PCAP_HEADER = 16
+"""Bytes in front of each packet in a capture."""
 
 _SHORT = 40
 
@@ -71,8 +75,8 @@ def show_all(
     summary = Summary()
     pending, given = itertools.tee(packets)
     outcomes = runner.run_all(packet.data for packet in given)
-    pairs = zip(pending, outcomes, strict=False)
     with contextlib.ExitStack() as stack:
+        pairs = _with_progress(stack, invocation, wishes, zip(pending, outcomes, strict=False))
         writer = stack.enter_context(_writing(wishes)) if wishes.write else None
         rows = _each(runner, pairs, summary, writer, wishes)
         if invocation.format != "table":
@@ -90,6 +94,32 @@ def show_all(
     _say_map_changes(invocation, list(watched.changes()) if watched else [])
     if wishes.expect and (set(summary.verdicts) != {wishes.expect} or summary.refused):
         raise Unexpected(wishes.expect, summary.line())
+
+
+def _with_progress(
+    stack: contextlib.ExitStack,
+    invocation: Invocation,
+    wishes: Wishes,
+    pairs: Iterator[tuple[Captured, Outcome]],
+) -> Iterator[tuple[Captured, Outcome]]:
+    """Shows how much of a capture is done, unless rows that come show it."""
+    quiet = invocation.format == "table" and not invocation.verbose
+    if wishes.pcap is None or (sys.stdout.isatty() and not quiet):
+        return pairs
+    from bpfctl.cli.progress import shown
+
+    progress = stack.enter_context(shown())
+    total = wishes.pcap.stat().st_size if wishes.pcap.is_file() else 0
+    name = wishes.pcap.name
+
+    def passing() -> Iterator[tuple[Captured, Outcome]]:
+        done = 0
+        for packet, outcome in pairs:
+            done += len(packet.data) + _PCAP_HEADER
+            progress(name, min(done, total), total)
+            yield packet, outcome
+
+    return passing()
 
 
 def _each(
