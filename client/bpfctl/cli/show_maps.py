@@ -33,17 +33,14 @@ _WITHOUT_ENTRIES = (
     "bloom_filter",
     "struct_ops",
     "arena",
-    # Kernels before 6.8 wait for every single entry of these, tens of milliseconds.
     "array_of_maps",
     "hash_of_maps",
+    # Reading takes the values out.
     "queue",
     "stack",
     "reuseport_sockarray",
-    # Of objects of the kernel, by whose descriptors alone they are read.
-    "sk_storage",
+    # Nobody lists the files that have a value.
     "inode_storage",
-    "task_storage",
-    "cgrp_storage",
 )
 
 
