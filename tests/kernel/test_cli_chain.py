@@ -36,6 +36,8 @@ def test_a_chain_as_it_is_shown(cli: Cli) -> None:
         assert len({row["prog_id"] for row in rows}) == 2
         assert len({row["composed_prog_id"] for row in rows}) == 1
         assert rows[1]["point"].endswith(f"priority=20,proceed_on=pass+tx,netns={pair.near}")
+        assert [len(row["pinned"]) for row in rows] == [1, 1]
+        assert rows[1]["pinned"][0].endswith("/chain/links/chain=2Fmember1")
         table = cli("link", "list")
         assert table.index("chain/member0") < table.index("chain/member1")
         assert cli.json("link", "show", "chain/member1")["prog_id"] == rows[1]["prog_id"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,7 +95,14 @@ def _chains(answer: links_pb2.ListLinksResponse) -> dict[int, list[str]]:
 def _member(row: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """A row of a chain: the kernel knows the composed program alone."""
     programs = {"prog_id": entry["prog_id"], "composed_prog_id": row["prog_id"]}
-    return row | programs | {"link": entry["name"]} | _ours(entry)
+    # The daemon's pin of a link: OBJECT/links/LINK, where bpffs takes neither '/' nor '.'.
+    file = re.sub(r"[^A-Za-z0-9_-]", lambda match: f"={ord(match[0]):02X}", entry["name"])
+    end = f"/{entry['object']}/links/{file}"
+    pins = [path for path in row.get("pinned", ()) if path.endswith(end)]
+    found = row | programs | {"link": entry["name"]} | _ours(entry)
+    if "pinned" in row:
+        found["pinned"] = pins
+    return found
 
 
 def add_names(rows: list[dict[str, Any]], names: dict[int, str]) -> None:
