@@ -252,7 +252,6 @@ BPF_F_INNER_MAP = 1 << 12
 """Flags of map creation."""
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
-BPF_F_XDP_DEV_BOUND_ONLY = 1 << 6
 
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2

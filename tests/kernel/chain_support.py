@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bpfd.kernel import netns, syscall
+from bpfd.attach import chain_load
+from bpfd.kernel import interface, netns, syscall
 from bpfd.kernel.constants import Cmd
-from bpfd.v1 import attach_pb2
+from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
+from tests.kernel import clang
+from tests.kernel.api import PINNED, Api, eventually, program
 from tests.kernel.hooks_support import Pair, xdp
 
 DROP, PASS, TX = 1, 2, 3
@@ -131,3 +134,65 @@ def flood(pair: Pair, seen: Callable[[], int]) -> Iterator[Flood]:
         yield running
     finally:
         running.stop()
+
+
+def load(
+    api: Api, name: str = "chain", lifetime: common_pb2.Lifetime = PINNED, **fields: bool
+) -> dict[str, int]:
+    """Kernel ids of the object's maps."""
+    answer = api.load(name, clang.compiled("xdp_chain"), lifetime, **fields)
+    return {item.name: item.id for item in answer.object.maps}
+
+
+def links(api: Api) -> dict[str, objects_pb2.Link]:
+    """Links of the daemon by name."""
+    found = api.links.List(links_pb2.ListLinksRequest()).links
+    return {each.name: each for each in found}
+
+
+def exchange(api: Api, link: str, to: str) -> links_pb2.UpdateLinkResponse:
+    """Another program into a link."""
+    return api.links.Update(links_pb2.UpdateLinkRequest(name=link, program=program(to)))
+
+
+def session_of(api: Api) -> tuple[common_pb2.Lifetime, object]:
+    """A session, and the stream that keeps it alive."""
+    session, stream = api.open_session(label="test")
+    return common_pb2.Lifetime(session=session), stream
+
+
+def runs(pair: Pair) -> list[str]:
+    """The members of what the interface runs, by its own account."""
+    with netns.entered(f"/run/netns/{pair.near}"):
+        state = interface.xdp_state(interface.index_of("hk0"))
+    return [each.program for each in chain_load.members_of(state.native)]
+
+
+@contextmanager
+def exact(pair: Pair, found: Counters, *always: int) -> Iterator[Callable[[], int]]:
+    """A flood of which each packet meets these members; gives how many there were so far."""
+
+    def state() -> tuple[int, list[int]]:
+        return received(pair), [found.hits(each) for each in always]
+
+    # The interface counts a frame after the programs have seen it.
+    before = None
+    while before != (before := state()):
+        time.sleep(0.05)
+    base, start = before
+
+    def packets() -> int:
+        return received(pair) - base
+
+    with flood(pair, lambda: found.hits(always[0])) as running:
+        assert eventually(lambda: packets() > 500)
+        yield packets
+        so_far = packets()
+        assert eventually(lambda: packets() > so_far + 500)
+
+    def counts() -> list[int]:
+        return [found.hits(each) - before for each, before in zip(always, start, strict=True)]
+
+    eventually(lambda: counts() == [packets()] * len(always))
+    assert counts() == [packets()] * len(always)
+    assert packets() >= running.sent
