@@ -84,7 +84,15 @@ def list_maps(invocation: Invocation, kind: str | None) -> None:
 
     rows = invocation.rows_of_each(each)
     rows = [row for row in rows if kind in (None, row["type"])]
+    if invocation.format == "table":
+        rows = [row | {"programs": _few(row.get("programs", []))} for row in rows]
     invocation.output.rows(rows, invocation.columns(COLUMNS))
+
+
+def _few(names: list[str]) -> str:
+    from bpfctl.visible.programs import shortened
+
+    return shortened(names, 3)
 
 
 def add_programs(

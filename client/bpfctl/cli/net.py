@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.show_tree import show_trees, tell_left_out
+
+if TYPE_CHECKING:
+    from bpfctl.target import Target
 
 
 @click.command()
@@ -27,7 +32,12 @@ def command(invocation: Invocation, netns: str) -> None:
     """
     from bpfctl.visible import Machine, network
 
-    machines = invocation.each(lambda target: Machine(target.machine()))
+    def look(target: Target) -> Machine:
+        machine = Machine(target.machine())
+        network.chosen(machine, netns)
+        return machine
+
+    machines = invocation.each(look)
     if invocation.format == "table":
         trees = {name: network.lines(machine, netns) for name, machine in machines.items()}
         show_trees(invocation, trees)
