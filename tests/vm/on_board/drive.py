@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -32,6 +35,25 @@ def _complete_packages() -> None:
 
     grpc.__path__.append(f"{HERE}/more/grpc")
     google.protobuf.__path__.append(f"{HERE}/more/google/protobuf")
+    if "_registered_method" not in signature(grpc.Channel.unary_unary).parameters:
+        _take_older_grpc()
+
+
+def _take_older_grpc() -> None:
+    """riscv64 has gRPC 1.51: the daemon gets along with it, and here clients have to."""
+    from bpfd import older_grpc
+    from grpc._channel import Channel
+
+    older_grpc.accept()
+    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+        setattr(Channel, kind, _without_registration(getattr(Channel, kind)))
+
+
+def _without_registration(call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(*arguments: Any, _registered_method: bool = False, **more: Any) -> Any:
+        return call(*arguments, **more)
+
+    return wrapped
 
 
 def _run(arguments: list[str]) -> None:
