@@ -20,6 +20,7 @@ _TRACING = {
     "trace_fentry": "fentry",
     "trace_fexit": "fexit",
     "modify_return": "fmod_ret",
+    "trace_fsession": "fsession",
     "lsm_mac": "lsm",
     "trace_iter": "iterator",
 }
