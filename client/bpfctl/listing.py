@@ -77,7 +77,7 @@ _ATTACH_TYPES = (
     "netkit_primary",
     "netkit_peer",
     "trace_kprobe_session",
-    "trace_uprobe_session",
+    *("trace_uprobe_session", "trace_fsession"),
 )
 
 # A tracing link says what its program is by the attach type alone; that of freplace is 0.
