@@ -41,8 +41,9 @@ def _complete_packages() -> None:
 
 def _take_older_grpc() -> None:
     """riscv64 has gRPC 1.51: the daemon gets along with it, and here clients have to."""
-    from bpfd import older_grpc
     from grpc._channel import Channel
+
+    from bpfd import older_grpc
 
     older_grpc.accept()
     for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
