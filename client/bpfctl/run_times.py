@@ -14,7 +14,7 @@ from bpfctl.listing import program_type
 
 if TYPE_CHECKING:
     from bpfctl.target import Target
-    from bpfd.v1 import common_pb2, links_pb2, programs_pb2
+    from bpfd.v1 import common_pb2, programs_pb2
 
 SortKey = Literal["cpu", "runs", "avg", "name"]
 SORT_KEYS: tuple[SortKey, ...] = ("cpu", "runs", "avg", "name")
@@ -129,6 +129,8 @@ class Described:
     """Attach points as texts."""
     links: Sequence[str] = ()
     """Names of the daemon's links."""
+    short_places: Sequence[str] = ()
+    """The attach points without options."""
 
 
 @dataclass
@@ -167,6 +169,7 @@ class Directory:
             program.object,
             list(dict.fromkeys(found.points)),
             found.links,
+            list(dict.fromkeys(found.short)),
         )
 
 
@@ -188,33 +191,28 @@ class Places:
     """Where one program is attached."""
 
     points: list[str] = field(default_factory=list)
-    """Attach points as texts."""
+    """As they would be typed, where that can be told."""
+    short: list[str] = field(default_factory=list)
+    """The same for people, without options."""
     links: list[str] = field(default_factory=list)
     """Names of the daemon's links."""
 
 
 def places(target: Target) -> dict[int, Places]:
     """Of every program that is attached anywhere, by its id."""
+    from bpfctl.visible.machine import Machine
+    from bpfctl.visible.places import short, where
+
+    machine = Machine(target.machine(programs=False))
     found: dict[int, Places] = {}
-    for each in target.attachments():
+    for each in machine.attachments:
         if each.program_id and not each.detached:
             place = found.setdefault(each.program_id, Places())
-            place.points.append(place_text(each))
+            place.points.append(where(each, machine))
+            place.short.append(short(each, machine))
             if each.link:
                 place.links.append(each.link)
     return found
-
-
-def place_text(attachment: links_pb2.Attachment) -> str:
-    """Where a program is attached, as it would be typed; else by the kernel's words."""
-    from bpfctl.attachpoint import describe
-
-    if attachment.HasField("point"):
-        return describe(attachment.point)
-    name = attachment.link_type_name or attachment.target_name
-    if attachment.map_id:
-        return f"{attachment.target_name or name} of map {attachment.map_id}"
-    return f"{name}:{attachment.interface or attachment.cgroup_path}".rstrip(":")
 
 
 @dataclass(frozen=True)

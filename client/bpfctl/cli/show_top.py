@@ -70,7 +70,7 @@ def cells(load: Load, program: Described) -> dict[str, object]:
         "type": program.type,
         "name": program.name,
         "object": program.object,
-        "attached": list(program.places),
+        "attached": list(program.short_places),
         "runs/s": rate(load.runs_per_second),
         "average": duration(load.average_ns) if load.runs else "",
         "cpu": percent(load.cpu_percent),

@@ -16,7 +16,6 @@ from bpfctl.run_times import (
     SortKey,
     check_interval,
     interval,
-    place_text,
     record,
 )
 
@@ -117,17 +116,6 @@ def test_a_program_that_nobody_knows_any_more_has_a_row() -> None:
     assert (row["id"], row["name"], row["type"], row["avg_ns"]) == (4, "", "", 0)
 
 
-def test_places_as_texts() -> None:
-    point = attach_pb2.AttachPoint(raw_tracepoint=attach_pb2.RawTracepoint(name="sys_enter"))
-    assert place_text(links_pb2.Attachment(point=point)) == "raw_tracepoint:sys_enter"
-    call = links_pb2.Attachment(target_name="tail call", map_id=7)
-    assert place_text(call) == "tail call of map 7"
-    assert (
-        place_text(links_pb2.Attachment(link_type_name="xdp", interface="eth0")) == "xdp:eth0"
-    )
-    assert place_text(links_pb2.Attachment(link_type_name="tracing")) == "tracing"
-
-
 class FakeTarget:
     """Programs that can be listed, and how often they were asked for."""
 
@@ -145,16 +133,25 @@ class FakeTarget:
             raise NotFound("program", str(number))
         return common_pb2.KernelProgram(id=number, name=self.names[number])
 
-    def attachments(self) -> list[links_pb2.Attachment]:
+    def machine(self, *, programs: bool) -> links_pb2.ListAttachmentsResponse:
+        assert not programs
         self.searched += 1
-        return [links_pb2.Attachment(program_id=1, link_type_name="xdp", link="mine")]
+        point = attach_pb2.AttachPoint(
+            raw_tracepoint=attach_pb2.RawTracepoint(name="sys_enter", cookie=7)
+        )
+        answer = links_pb2.ListAttachmentsResponse()
+        answer.attachments.add(program_id=1, point=point, link="mine")
+        answer.attachments.add(program_id=1, point=point, detached=True)
+        return answer
 
 
 def test_only_what_is_new_is_asked_for() -> None:
     target, now = FakeTarget(), [100.0]
     directory = Directory(cast("Any", target), lambda: now[0])
     first = directory.look_up([1, 2, 9])
-    assert (first[1].name, first[1].places, first[1].links) == ("one", ["xdp"], ["mine"])
+    assert (first[1].name, first[1].links) == ("one", ["mine"])
+    assert first[1].places == ["raw_tracepoint:sys_enter,cookie=7"]
+    assert first[1].short_places == ["raw_tracepoint:sys_enter"]
     assert first[9].name == ""
     assert (target.asked, target.searched, target.listed) == (3, 1, 0)
     directory.look_up([1, 2])

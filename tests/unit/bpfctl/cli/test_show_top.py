@@ -49,7 +49,7 @@ def screen(rows: list[tuple[Load, Described]], height: int = 10, width: int = 10
 
 def row(number: int, name: str = "count", **fields: str) -> tuple[Load, Described]:
     return Load(number, 1.0, 5, 500), Described(
-        number, "xdp", name, places=["xdp:eth0"], **fields
+        number, "xdp", name, short_places=["xdp:eth0"], **fields
     )
 
 
