@@ -24,6 +24,7 @@ from tests.kernel.api import eventually
 from tests.kernel.cli_support import GETPPID, Cli, getppid, needs_clang
 from tests.kernel.conftest import RunningDaemon, SharedDaemon
 from tests.kernel.hooks_support import in_cgroup, own_cgroup, veth_pair
+from tests.kernel.xdp_socket import XdpSocket
 
 pytestmark = needs_clang
 
@@ -184,6 +185,21 @@ def test_interfaces_and_cpus(mt: Object) -> None:
             mt.setting(0)
             _send(first.far)
             assert eventually(lambda: mt.seen == 500)
+
+
+def test_frames_reach_a_socket_of_a_process(mt: Object) -> None:
+    with veth_pair() as pair:
+        with netns.entered(f"/run/netns/{pair.near}"):
+            made = XdpSocket("hk0")
+        try:
+            key = f"socket:{os.getpid()}/{made.socket.fileno()}"
+            mt("set", "mt_xsks", "0", key)
+            with mt.attached("to_xsk", f"xdp:hk0,netns={pair.near},mode=generic"):
+                mt.setting(0)
+                _send(pair.far)
+                assert eventually(lambda: any(each[14:18] == b"test" for each in made.frames()))
+        finally:
+            made.close()
 
 
 def _send(namespace: str) -> None:

@@ -205,6 +205,12 @@ int has_xsk(struct xdp_md *ctx)
 }
 
 SEC("xdp")
+int to_xsk(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&mt_xsks, setting(), XDP_PASS);
+}
+
+SEC("xdp")
 int inner_value(struct xdp_md *ctx)
 {
 	__u32 outer = setting(), key = 7;
