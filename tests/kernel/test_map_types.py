@@ -120,6 +120,7 @@ def test_programs_and_maps_are_named(mt: Object, tmp_path: Path) -> None:
     (row,) = mt.rows("mt_calls")
     assert row == {"key": 1, "value": row["value"], "name": "mt/show_setting"}
     assert "mt/show_setting" in mt("dump", "mt_calls")
+    assert mt("get", "mt_calls", "1").split() == [str(row["value"]), "mt/show_setting"]
     mt("set", "mt_calls", "2", "program:mt/show_setting")
     mt("set", "mt_calls", "3", str(row["value"]))
     assert {each["name"] for each in mt.rows("mt_calls")} == {"mt/show_setting"}
@@ -161,6 +162,8 @@ def test_interfaces_and_cpus(mt: Object) -> None:
         (row,) = mt.rows("mt_devs")
         assert row["value"]["ifindex"] == there
         assert row["name"] == "mt/on_way_out"
+        shown = f"ifindex={there} prog_id={row['value']['prog_id']}  mt/on_way_out"
+        assert mt("get", "mt_devs", "1").strip() == shown
         assert mt.rows("mt_dev_hash")[0]["value"]["ifindex"] == there
         assert "no interface 'hk7'" in mt.refused(4, "set", "mt_devs", "1", f"hk7,{near}")
         mt.refused(2, "set", "mt_devs", "2", f"hk0,{near},speed=9")

@@ -219,10 +219,13 @@ def get(
 
     def read(entry: Map) -> list[dict[str, Any]]:
         entry.plain, entry.stack_pid = plain, pid
-        return [
-            {"key": entry.shown_key(key), "value": entry.get(key, per_cpu=per_cpu)}
-            for key in keys
-        ]
+        names = entry.value_names()
+        rows = []
+        for key in keys:
+            value = entry.get(key, per_cpu=per_cpu)
+            named = {"name": names(value)} if names else {}
+            rows.append({"key": entry.shown_key(key), "value": value, **named})
+        return rows
 
     def read_one_of_several(target: Target) -> list[dict[str, Any]]:
         entry = target.map(name)
@@ -240,7 +243,7 @@ def get(
             return
         rows = read(entry)
         if invocation.format == "table" and len(rows) == 1:
-            _print_value(entry, rows[0]["value"])
+            _print_value(entry, rows[0]["value"], rows[0].get("name", ""))
         elif invocation.format == "table":
             invocation.output.rows(table_rows(entry, rows))
         else:
@@ -261,17 +264,22 @@ def _get_arena(
         invocation.output.rows(rows)
 
 
-def _print_value(entry: Map, value: Any) -> None:
+def _print_value(entry: Map, value: Any, name: str) -> None:
+    """`name`: of the program or map whose id is in the value; empty: there is none."""
     if entry.per_cpu and isinstance(value, list):
         for cpu, item in enumerate(value):
             click.echo(f"cpu {cpu}: {entry.value.format(item)}")
     elif isinstance(value, list) and entry.is_stacks:
         for frame in value:
             click.echo(printable(frame))
-    elif isinstance(value, dict) and not entry.value.fields:
-        click.echo(" ".join(f"{name}={item}" for name, item in value.items()))
     else:
-        click.echo(entry.value.format(value))
+        fields = isinstance(value, dict) and not entry.value.fields
+        text = (
+            " ".join(f"{field}={item}" for field, item in value.items())
+            if fields
+            else entry.value.format(value)
+        )
+        click.echo(f"{text}  {printable(name)}" if name else text)
 
 
 @click.command("set", epilog=_MAP, context_settings=_NUMBERS)
