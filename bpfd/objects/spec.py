@@ -46,6 +46,15 @@ MapFd = Callable[[common_pb2.MapRef], int]
 ProgramFd = Callable[[common_pb2.ProgramRef], int]
 """An fd of a program that is loaded already; stays the callee's."""
 
+_OF_FILES = frozenset(
+    {
+        *(MapType.PROG_ARRAY, MapType.PERF_EVENT_ARRAY, MapType.CGROUP_ARRAY),
+        *(MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType.XSKMAP),
+        *(MapType.SOCKMAP, MapType.SOCKHASH, MapType.REUSEPORT_SOCKARRAY),
+    }
+)
+"""Types whose values are descriptors of the daemon's, which a client cannot know."""
+
 _FUNC, _TYPEDEF = 12, 8
 _MAX_INSTRUCTIONS = 1_000_000
 
@@ -57,6 +66,13 @@ def validate(spec: objects_pb2.ObjectSpec, options: LoadOptions) -> None:
     for kind, names in (("maps", map_names), ("programs", program_names)):
         if len(set(names)) != len(names) or "" in names:
             raise InvalidArgument(f"spec.{kind}", "every one needs a name of its own")
+    for index, item in enumerate(spec.maps):
+        if int(item.type) in _OF_FILES and item.initial_values:
+            raise InvalidArgument(
+                f"spec.maps[{index}].initial_values",
+                "values of this type are file descriptors: write them afterwards, or give "
+                "initial_refs",
+            )
     if not map_names and not program_names:
         raise InvalidArgument("spec", "neither maps nor programs")
     for kind, given, have in (

@@ -8,7 +8,7 @@ import pytest
 from bpfd.errors import InvalidArgument
 from bpfd.kernel.load_options import Constant, LoadOptions, MapSetting
 from bpfd.objects import spec
-from bpfd.v1 import objects_pb2
+from bpfd.v1 import common_pb2, objects_pb2
 
 LOAD = bytes.fromhex("18010000000000000000000008000000")
 EXIT = bytes.fromhex("9500000000000000")
@@ -61,3 +61,17 @@ def test_contradictions(item: objects_pb2.ObjectSpec, options: LoadOptions, fiel
 
 def test_a_plain_spec_is_valid() -> None:
     spec.validate(one(), LoadOptions())
+
+
+def test_descriptors_are_not_values() -> None:
+    array = objects_pb2.MapSpec(
+        name="calls",
+        type=common_pb2.MAP_TYPE_PROG_ARRAY,
+        key_size=4,
+        value_size=4,
+        max_entries=1,
+        initial_keys=bytes(4),
+        initial_values=b"\5\0\0\0",
+    )
+    with pytest.raises(InvalidArgument, match="initial_refs"):
+        spec.validate(objects_pb2.ObjectSpec(maps=[array]), LoadOptions())
