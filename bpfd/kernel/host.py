@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import os
 import re
@@ -159,8 +160,16 @@ def cpu_list(text: str) -> list[int]:
 
 
 def online_cpus() -> list[int]:
-    """CPUs that run now."""
-    return cpu_list(_first_line("/sys/devices/system/cpu/online"))
+    """CPUs that run now; where sysfs is not mounted those that this process may run on.
+
+    Raises OSError where no file can be opened any more.
+    """
+    try:
+        return cpu_list(read_text("/sys/devices/system/cpu/online").partition("\n")[0])
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return sorted(os.sched_getaffinity(0))
 
 
 def lockdown() -> str:
