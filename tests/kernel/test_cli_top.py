@@ -217,6 +217,19 @@ def test_a_table_has_what_ran_and_a_total(api: Api, cli: Cli) -> None:
     assert names == sorted(names)
 
 
+def test_one_look_at_several_targets(api: Api, cli: Cli) -> None:
+    for name in ("east", "west"):
+        cli("target", "add", name, "--local", str(cli.socket))
+    looking = ("-t", "east,west", "top", "--interval", "100ms", "--name", "topped/mark")
+    rows = cli.json(*looking, "--once")
+    assert [(row["target"], row["name"]) for row in rows] == [
+        ("east", "mark"),
+        ("west", "mark"),
+    ]
+    assert "TARGET" in cli(*looking, "--once", "--all").splitlines()[0]
+    cli.refused(2, *looking)
+
+
 def test_wrong_wishes(cli: Cli) -> None:
     assert "100ms to 1h" in cli.refused(2, "top", "--interval", "10ms")
     assert cli.try_("top", "--once", "--count", "3").returncode == 2
