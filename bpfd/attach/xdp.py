@@ -150,6 +150,7 @@ def _explained(error: OSError, place: Place, mode: str, *, joins: bool) -> error
     if error.errno in (errno.EBUSY, errno.EEXIST):
         for program_id in interface.xdp_state(place.ifindex).program_ids:
             return busy(place, program_id, joins=joins)
+        return errors.AttachBusy(str(place), "a program that is gone by now: try again")
     if error.errno in _NO_DRIVER and mode == NATIVE:
         return errors.NotSupported(
             f"native XDP on {place}", needs="a driver with XDP; the mode generic works anywhere"
