@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bpfctl import bundle
+from bpfctl.bundle import recipe
 from bpfctl.bundle.python import MACHINES
 from bpfctl.config import cache_dir
 from bpfctl.debian import Archive
@@ -136,9 +137,13 @@ def _fill(root: Path, arch: str) -> None:
         shutil.copy2(path, root / target)
     for name in _DISTRIBUTIONS:
         _copy_distribution(name, root / "site")
-    for name in _MORE:
-        _copy_distribution(name, root / "more")
     archive = Archive(SUITE, arch)
+    without = recipe.load().architecture(arch).without
+    for name in _MORE:
+        if name not in without:
+            _copy_distribution(name, root / "more")
+    if "grpcio" in without:
+        _copy_debian_grpc(archive, root / "more")
     _standard_library(archive, root)
     for package, programs in _TOOLS.items():
         _tools(archive, package, programs, root / "tools")
@@ -154,6 +159,12 @@ def _copy_distribution(name: str, site: Path) -> None:
         target = site / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(Path(str(file.locate())), target)
+
+
+def _copy_debian_grpc(archive: Archive, site: Path) -> None:
+    """What the bundle has parts of where there is no wheel."""
+    folder = archive.tree("python3-grpcio") / "usr/lib/python3/dist-packages/grpc"
+    shutil.copytree(folder, site / "grpc", ignore=shutil.ignore_patterns("*.so", "*.pyc"))
 
 
 def _standard_library(archive: Archive, root: Path) -> None:
