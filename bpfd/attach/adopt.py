@@ -32,9 +32,9 @@ from bpfd.attach import (
     uprobe_multi,
     usdt,
     xdp,
-    xdp_chain,
 )
 from bpfd.attach.attachment import Attachment, Hook, Program
+from bpfd.attach.chain import chain as xdp_chain
 from bpfd.attach.found import find_point, xdp_place
 from bpfd.attach.perf_link import PERF_LINK
 from bpfd.attach.probes import MULTI_LINK

@@ -11,7 +11,7 @@ import errno
 
 from bpfd import errors
 from bpfd.attach.attachment import Attachment, Named, Program, hook
-from bpfd.attach.chain_member import ACTIONS, PASS, Member
+from bpfd.attach.chain.member import ACTIONS, PASS, Member
 from bpfd.attach.failure import refused
 from bpfd.attach.place import Place, located
 from bpfd.attach.xdp_occupied import busy
@@ -65,7 +65,8 @@ def _in_chain(
     place: Place,
     modes: tuple[str, ...],
 ) -> Attachment:
-    from bpfd.attach import chain_load, xdp_chain
+    from bpfd.attach.chain import chain as xdp_chain
+    from bpfd.attach.chain import load as chain_load
 
     member = Member(
         point.priority,

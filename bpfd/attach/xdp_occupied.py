@@ -9,8 +9,8 @@ import struct
 from dataclasses import dataclass
 
 from bpfd import errors
-from bpfd.attach.chain_load import members_of
-from bpfd.attach.chain_member import ACTIONS, Member
+from bpfd.attach.chain.load import members_of
+from bpfd.attach.chain.member import ACTIONS, Member
 from bpfd.attach.owner import busy_interface, links, program_name
 from bpfd.attach.place import Place
 from bpfd.attach.told import program_type_of

@@ -2,7 +2,7 @@
 """A program's instructions as they were given to the verifier, to be loaded once more.
 
 What the kernel shows of a loaded program has been rewritten by the verifier and cannot be
-loaded again. So that programs can be joined to one later (`bpfd.attach.xdp_chain`), what went
+loaded again. So that programs can be joined to one later (`bpfd.attach.chain`), what went
 in is kept for as long as the program is: CO-RE and subprograms are settled in it, and maps
 have their kernel ids in place of file descriptors. A pinned program has it in a frozen array
 map of one value beside its pin, which goes exactly when the pin goes.

@@ -7,8 +7,8 @@ import logging
 import os
 from collections.abc import Iterable
 
-from bpfd.attach import chain_pins
 from bpfd.attach.attachment import Attachment, Program
+from bpfd.attach.chain import pins as chain_pins
 from bpfd.errors import BpfdError
 from bpfd.kernel import program_code, syscall
 from bpfd.kernel.constants import LinkType
@@ -46,7 +46,8 @@ def take_over(registry: Registry, store: Store, links: Links) -> None:
             except (OSError, BpfdError) as error:
                 _log.warning("link %s stays as it is, unknown to us: %s", name, error)
     if registry.links or chain_pins.any_left():
-        from bpfd.attach import xdp, xdp_chain
+        from bpfd.attach import xdp
+        from bpfd.attach.chain import chain as xdp_chain
 
         xdp_chain.settle(xdp.HOOK)
     links.settle_journal(notes)
@@ -111,7 +112,7 @@ def _move_to_new(
 def _program_of(link: str, info: LinkInfo) -> int:
     """The program that a link stands for; a chain of XDP programs runs it inside another."""
     if info.type == LinkType.XDP:
-        from bpfd.attach import xdp_chain
+        from bpfd.attach.chain import chain as xdp_chain
 
         return xdp_chain.program_of(info.prog_id, link) or info.prog_id
     return info.prog_id

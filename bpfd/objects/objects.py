@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from bpfd import work
-from bpfd.attach import chain_pins
 from bpfd.attach.attachment import Program
+from bpfd.attach.chain import pins as chain_pins
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, LeaseExpired
 from bpfd.kernel import elf_object
 from bpfd.kernel.load_options import (

@@ -6,7 +6,7 @@ Layout under BPFFS/bpfd/v1:
     objects/NAME/programs/PROGRAM  objects/NAME/maps/MAP  objects/NAME/links/LINK
     objects/NAME/code/PROGRAM  (a map with what an XDP program was loaded from)
     (a link with several kernel links is a folder: LINK/0, LINK/1, ...)
-    chains/LINK/MAP  what holds chains of XDP programs together (`bpfd.attach.chain_pins`)
+    chains/LINK/MAP  what holds chains of XDP programs together (`bpfd.attach.chain.pins`)
     staging/NAME   an object that is not yet whole; a later daemon removes it
     replace/NAME   the next version of objects/NAME; a later daemon finishes or removes it
     trash/NAME     an object that is being removed

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bpfd.attach import chain_load
+from bpfd.attach.chain import load as chain_load
 from bpfd.kernel import interface, netns, syscall
 from bpfd.kernel.constants import Cmd
 from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2

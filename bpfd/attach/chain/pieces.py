@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bpfd.attach.chain_compose import Part, functions
+from bpfd.attach.chain.compose import Part, functions
 from bpfd.kernel.program_code import Code, with_maps
 
 MAX_MAPS, MAX_FUNCTIONS = 64, 256

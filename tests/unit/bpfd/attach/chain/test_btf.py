@@ -11,8 +11,8 @@ import pytest
 from bpfctl.btf import kinds
 from bpfctl.btf.parse import TypeTable
 
-from bpfd.attach import chain_btf
-from bpfd.attach.chain_btf import Merged
+from bpfd.attach.chain import btf as chain_btf
+from bpfd.attach.chain.btf import Merged
 from tests.unit.bpfctl.btf.objects import compiled, section
 from tests.unit.bpfctl.btf.shapes import EVERYTHING
 

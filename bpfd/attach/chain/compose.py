@@ -19,8 +19,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bpfd.attach import chain_btf
-from bpfd.attach.chain_member import NAME, Member
+from bpfd.attach.chain import btf as chain_btf
+from bpfd.attach.chain.member import NAME, Member
 from bpfd.kernel.constants import (
     BPF_LD_IMM64,
     BPF_PSEUDO_BTF_ID,

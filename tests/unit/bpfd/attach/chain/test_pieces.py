@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bpfd.attach.chain_compose import Part
-from bpfd.attach.chain_member import Member
-from bpfd.attach.chain_pieces import MAX_FUNCTIONS, MAX_MAPS, maps_of, pieces
+from bpfd.attach.chain.compose import Part
+from bpfd.attach.chain.member import Member
+from bpfd.attach.chain.pieces import MAX_FUNCTIONS, MAX_MAPS, maps_of, pieces
 from bpfd.kernel.program_code import INSTRUCTION, Code, registers
 
 RETURN = INSTRUCTION.pack(0xB7, 0, 0, 2) + INSTRUCTION.pack(0x95, 0, 0, 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from bpfd.attach import chain_btf
-from bpfd.attach.chain_member import NAME, Member, from_tag, members_in
+from bpfd.attach.chain import btf as chain_btf
+from bpfd.attach.chain.member import NAME, Member, from_tag, members_in
 
 MEMBERS = [
     Member(1, (2,), 7, "one"),

@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bpfd import errors
-from bpfd.attach import chain_compose, chain_pieces
-from bpfd.attach.chain_compose import Part
-from bpfd.attach.chain_member import NAME, Member, members_in
+from bpfd.attach.chain import compose as chain_compose
+from bpfd.attach.chain import pieces as chain_pieces
+from bpfd.attach.chain.compose import Part
+from bpfd.attach.chain.member import NAME, Member, members_in
 from bpfd.attach.failure import refused
 from bpfd.kernel import info, program_code, rejection, syscall
 from bpfd.kernel.constants import (

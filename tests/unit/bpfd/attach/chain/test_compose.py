@@ -10,10 +10,11 @@ import pytest
 from bpfctl.btf import kinds
 from bpfctl.btf.parse import TypeTable
 
-from bpfd.attach import chain_btf, chain_compose
-from bpfd.attach.chain_compose import Part, compose, dispatcher, functions, obstacle
-from bpfd.attach.chain_load import explained, frags_flag
-from bpfd.attach.chain_member import NAME, Member, members_in
+from bpfd.attach.chain import btf as chain_btf
+from bpfd.attach.chain import compose as chain_compose
+from bpfd.attach.chain.compose import Part, compose, dispatcher, functions, obstacle
+from bpfd.attach.chain.load import explained, frags_flag
+from bpfd.attach.chain.member import NAME, Member, members_in
 from bpfd.errors import InvalidArgument, LimitExceeded, NotSupported, VerifierRejected
 from bpfd.kernel.constants import BPF_F_XDP_HAS_FRAGS
 from bpfd.kernel.program_code import INSTRUCTION, Code, registers

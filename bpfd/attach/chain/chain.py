@@ -2,11 +2,11 @@
 """Several XDP programs on one interface, in the order of their priorities.
 
 The interface runs one program, which the daemon composes of the members' instructions
-(`chain_compose`) and exchanges inside one kernel link (BPF_LINK_UPDATE): every packet meets
+(`compose`) and exchanges inside one kernel link (BPF_LINK_UPDATE): every packet meets
 the chain as it was or as it is to be. So it needs neither freplace nor a place that was kept
 free beforehand, and has no number of members of its own.
 
-What runs is written in the program's BTF (`chain_member`). Every pinned member has a pin of
+What runs is written in the program's BTF (`member`). Every pinned member has a pin of
 the chain's link under its own name: the link is there while one of them is, and a later daemon
 finds who belongs to it.
 """
@@ -22,16 +22,17 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from bpfd import errors
-from bpfd.attach import chain_load, chain_pins
 from bpfd.attach.attachment import ATOMIC, Attachment, Hook, Program
-from bpfd.attach.chain_member import Member
+from bpfd.attach.chain import load as chain_load
+from bpfd.attach.chain import pins as chain_pins
+from bpfd.attach.chain.member import Member
 from bpfd.attach.failure import refused
 from bpfd.attach.found import xdp_place
 from bpfd.kernel import barrier, syscall
 from bpfd.kernel.info import link_info
 from bpfd.v1 import attach_pb2, links_pb2
 
-_log = logging.getLogger("bpfd.attach.xdp_chain")
+_log = logging.getLogger("bpfd.attach.chain")
 _lock = threading.RLock()
 """Of all chains: changing one takes some milliseconds, and two changes must not overlap."""
 

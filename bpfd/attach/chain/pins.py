@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from bpfd.kernel import bpffs, syscall
 from bpfd.kernel.info import map_info
 
-_log = logging.getLogger("bpfd.attach.chain_pins")
+_log = logging.getLogger("bpfd.attach.chain.pins")
 
 folder = ""
 """Where they are, of this process's daemon; "": nothing is pinned."""

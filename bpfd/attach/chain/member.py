@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bpfd.attach import chain_btf
+from bpfd.attach.chain import btf as chain_btf
 
 NAME = "bpfd_xdp_chain"
 """Of the program, and of its main function."""
