@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bpfd.attach.chain import btf as chain_btf
@@ -34,6 +34,13 @@ from bpfd.kernel.program_code import INSTRUCTION, Code, registers, source_of
 _MOV, _CALL, _EXIT, _IF_EQUAL32 = 0xBF, 0x85, 0x95, 0x16
 _MOV_IMMEDIATE = 0xB7
 _TAIL_CALL = 12
+_LOAD32, _XOR = 0x61, 0xAF
+_RX_QUEUE_INDEX = 16  # in struct xdp_md
+_ANY_CODE = ((_LOAD32, 1, 6, _RX_QUEUE_INDEX), (_XOR, 0, 1), (_XOR, 0, 1))
+"""r1 = ctx->rx_queue_index; r0 ^= r1; r0 ^= r1: behind a member with tail calls. The verifiers
+of 6.1 and 6.12 think that such a function returns only what it does when its tail call fails,
+and take out what would run for any other code; that of 6.18 does not. Of a number that was mixed
+with an unknown one none takes anything for granted."""
 _GO_ON = (
     (_MOV, 1, 6),
     (BPF_LD_IMM64, 2, BPF_PSEUDO_MAP_FD),  # and a prog array
@@ -120,17 +127,21 @@ def functions(code: Code) -> list[int]:
 
 
 def dispatcher(
-    members: Sequence[Member], sizes: Sequence[int], following: int = 0
+    members: Sequence[Member],
+    sizes: Sequence[int],
+    following: int = 0,
+    tail_calls: Collection[int] = (),
 ) -> tuple[bytes, list[int]]:
     """The main function, and in it the index at which each member's turn begins.
 
     `sizes` are the members' lengths in instructions: they follow one behind the other.
     `following` is the prog array (its kernel id) with the program that goes on after the last
-    one; 0: the last one's code is returned.
+    one; 0: the last one's code is returned. `tail_calls` are the indexes of members with such.
     """
     choosing = len(members) - (0 if following else 1)
+    hidden = {index: _ANY_CODE for index in tail_calls if index < choosing}
     lengths = [
-        3 + (len(each.proceed_on) if index < choosing else 0)
+        3 + len(hidden.get(index, ())) + (len(each.proceed_on) if index < choosing else 0)
         for index, each in enumerate(members)
     ]
     turns = [1 + sum(lengths[:index]) for index in range(len(members) + 1)]
@@ -141,6 +152,7 @@ def dispatcher(
         call = len(out)
         out.append(_instruction(_CALL, 0, BPF_PSEUDO_CALL, immediate=target - call - 1))
         target += size
+        out += [_instruction(*each) for each in hidden.get(number, ())]
         for code in member.proceed_on if number < choosing else ():
             ahead = turns[number + 1] - len(out) - 1
             out.append(_instruction(_IF_EQUAL32, offset=ahead, immediate=code))
@@ -167,7 +179,8 @@ def compose(
     """
     members = [part.member for part in parts]
     sizes = [len(part.code.instructions) // 8 for part in parts]
-    main, turns = dispatcher(members, sizes, following)
+    tail_calls = [index for index, part in enumerate(parts) if has_tail_calls(part.code)]
+    main, turns = dispatcher(members, sizes, following, tail_calls)
     btf = chain_btf.Merged()
     shifts = [btf.add(part.btf) if part.btf else None for part in parts]
     prototype = _prototype(btf)

@@ -66,6 +66,25 @@ def test_three_members() -> None:
     )
 
 
+def test_the_code_behind_a_tail_call_may_be_any() -> None:
+    members = [Member(1, (2,), 1, "a"), Member(2, (2,), 2, "b")]
+    main, turns = dispatcher(members, [10, 20], tail_calls=[0, 1])
+    assert turns == [1, 8]
+    assert main == code(
+        (MOV, 6, 1, 0, 0),
+        (MOV, 1, 6, 0, 0),  # 1
+        (CALL, 0, 1, 0, 8),  # 2, to 11
+        (0x61, 1, 6, 16, 0),
+        (0xAF, 0, 1, 0, 0),
+        (0xAF, 0, 1, 0, 0),
+        (JEQ32, 0, 0, 1, 2),  # 6, to 8
+        (EXIT, 0, 0, 0, 0),
+        (MOV, 1, 6, 0, 0),  # 8
+        (CALL, 0, 1, 0, 11),  # 9, to 21
+        (EXIT, 0, 0, 0, 0),
+    )
+
+
 def test_a_piece_goes_on_to_the_next() -> None:
     members = [Member(1, (2,), 1, "a"), Member(2, (1, 3), 2, "b")]
     main, turns = dispatcher(members, [10, 20], 77)
