@@ -258,6 +258,11 @@ _OTHERS = (
         functools.partial(probe.perf_source, "kprobe"), "4.17", "CONFIG_KPROBE_EVENTS",
     ),
     Probe(
+        "kprobe of functions", "a probe of the first instruction of bpf_fentry_test1",
+        probe.kprobe_at_entry, "4.17", "CONFIG_KPROBE_EVENTS; where functions begin with a "
+        "place of ftrace, CONFIG_KPROBES_ON_FTRACE",
+    ),
+    Probe(
         "uprobe", "the perf event source uprobe",
         functools.partial(probe.perf_source, "uprobe"), "4.17", "CONFIG_UPROBE_EVENTS",
     ),

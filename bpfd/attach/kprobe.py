@@ -7,12 +7,13 @@ By the kprobe event source (kernel 4.17, e12f03d7031a), which needs no tracefs.
 from __future__ import annotations
 
 import errno
+import functools
 
 from bpfd import errors
 from bpfd.attach import kernel_function
 from bpfd.attach.attachment import Attachment, Program, hook
 from bpfd.attach.perf_link import PERF_LINK, Event
-from bpfd.kernel import perf_event
+from bpfd.kernel import perf_event, probe
 from bpfd.kernel.constants import ProgType
 from bpfd.v1 import attach_pb2
 
@@ -60,6 +61,16 @@ def attach(program: Program, point: attach_pb2.Kprobe) -> Attachment:
     )
 
 
+@functools.cache
+def _can_probe_entries() -> bool:
+    """riscv64's kernels have a place of ftrace there, and kprobes keep off it."""
+    try:
+        probe.kprobe_at_entry()
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    return True
+
+
 def check_kernel() -> None:
     """Raises NotSupported where the kernel has no kprobes."""
     if "kprobe" not in perf_event.sources():
@@ -85,6 +96,12 @@ def open_link(
         except OSError as error:
             if error.errno == errno.ENOENT and function is not None:
                 raise kernel_function.missing(function) from None
+            if error.errno == errno.EINVAL and not _can_probe_entries():
+                raise errors.NotSupported(
+                    "kprobes where functions begin",
+                    needs="a kernel with CONFIG_KPROBES_ON_FTRACE: ftrace has these places "
+                    "here; an offset into the function may do, or fentry",
+                ) from None
             raise
 
     return event.link(event.open(opener), program, cookie)

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from bpfd.errors import InvalidArgument
 from bpfd.kernel import sections
-from bpfd.kernel.constants import ProgType, name_of
+from bpfd.kernel.constants import AttachType, ProgType, name_of
+from bpfd.kernel.host import host
 from bpfd.kernel.libbpf import library
 from bpfd.kernel.load_options import LoadOptions, ProgramSetting
 
@@ -66,6 +67,20 @@ def configure(programs: dict[str, ctypes.c_void_p], options: LoadOptions) -> Non
             continue
         if function := sections.function(section(item)):
             _aim(name, item, ProgramSetting(attach_function=function))
+    if host().pointer_bits == 32:
+        _one_uprobe_each(programs.values())
+
+
+def _one_uprobe_each(programs: Iterable[ctypes.c_void_p]) -> None:
+    """Lets programs for links of many uprobes be attached one by one.
+
+    32-bit kernels have no such links, and from 6.6 on they refuse single ones to programs that
+    were loaded for them (bpf_uprobe_multi_link_attach(), bpf_prog_attach_check_attach_type()).
+    """
+    lib = library()
+    for item in programs:
+        if lib.bpf_program__expected_attach_type(item) == AttachType.TRACE_UPROBE_MULTI:
+            lib.bpf_program__set_expected_attach_type(item, 0)
 
 
 def _aim(name: str, item: ctypes.c_void_p, setting: ProgramSetting) -> None:

@@ -369,6 +369,11 @@ def perf_source(name: str) -> None:
     perf_event.source_type(name)
 
 
+def kprobe_at_entry() -> None:
+    """A disabled probe of a function's first instruction."""
+    os.close(perf_event.open_kprobe(TRAMPOLINE, 0, ret=False))
+
+
 def hardware_counters() -> None:
     """Opens a counter of CPU cycles."""
     os.close(perf_event.open_sampler(0, 0, cpu=0, period=1 << 40))

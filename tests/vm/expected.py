@@ -51,6 +51,7 @@ MISSING: Mapping[str, str] = {
     "LSM": f"{_NO_BTF}|arm64-6.1",
     "LSM of cgroups": f"{_NO_BTF}|arm64-6.1",
     "kprobe multi link": f"{_NO_BTF}|{_6_1}|arm64-6.12|riscv64-.*",
+    "kprobe of functions": "riscv64-.*",
     "hardware counters": "amd64-.*|armhf-.*|riscv64-.*",
     # by how Debian built the kernel
     "kernel BTF": _NO_BTF,
@@ -75,6 +76,7 @@ SKIPS: Mapping[str, str] = {
     r"cookies of raw tracepoints": _6_1,
     r"this kernel has no links for sockmaps": _6_1,
     r"no shared C library is where the loader looks": ".*",
+    r"kprobes where functions begin": "riscv64-.*",
     r"this machine counts cycles": "arm64-.*",
     r"this kernel does not tell where (a perf|such a) link is": _6_1,
     r"this kernel's JIT has no functions": "armhf-.*",

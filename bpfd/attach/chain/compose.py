@@ -39,8 +39,8 @@ _RX_QUEUE_INDEX = 16  # in struct xdp_md
 _ANY_CODE = ((_LOAD32, 1, 6, _RX_QUEUE_INDEX), (_XOR, 0, 1), (_XOR, 0, 1))
 """r1 = ctx->rx_queue_index; r0 ^= r1; r0 ^= r1: behind a member with tail calls. The verifiers
 of 6.1 and 6.12 think that such a function returns only what it does when its tail call fails,
-and take out what would run for any other code; that of 6.18 does not. Of a number that was mixed
-with an unknown one none takes anything for granted."""
+and take out what would run for any other code; that of 6.18 does not. Of a number that was
+mixed with an unknown one none takes anything for granted."""
 _GO_ON = (
     (_MOV, 1, 6),
     (BPF_LD_IMM64, 2, BPF_PSEUDO_MAP_FD),  # and a prog array
