@@ -22,7 +22,7 @@ test: setup check-static ## format, lint, types; tests: unit, kernel (as root), 
 
 vm: setup ## the tests on all virtual boards, into build/vm-matrix.json
 	@scripts/setup boards
-	@$(VENV)/python -m tests.vm
+	@$(VENV)/python -m tests.vm --quick --android arm64-6.12
 
 check: venv check-static ## format, lint, types, stubs, unit tests; no root, under a minute
 	@$(VENV)/python -m pytest -q tests/unit

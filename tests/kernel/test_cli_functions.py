@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,22 +40,42 @@ def owned_names() -> set[str]:
     return {"aimed_event", "aimed_entries", "aimed_entry", "aimed_hook", "aimed_packet"}
 
 
-def fork() -> None:
-    """A child of this process that ends at once."""
+FORKS = """
+import os, sys
+sys.stdin.readline()
+for _ in range(3):
     if (pid := os.fork()) == 0:
         os._exit(0)
     os.waitpid(pid, 0)
+print("forked", flush=True)
+sys.stdin.readline()
+"""
+"""A process that forks three times when it is told, and starts no threads."""
+
+
+@contextmanager
+def forking() -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", FORKS]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.communicate("\n", timeout=30)
 
 
 def runs(cli: Cli, program: str, point: str, *more: str) -> int:
-    """How often a program of this process ran while it forked three times."""
-    watched = ("--set", f"watched_pid={os.getpid()}")
-    arguments = ("run", SOURCE, "--program", program, *watched, "--attach", point, *more)
-    with cli.started(*arguments, "-o", "jsonl", "--duration", "1s") as process:
-        wait_for(process, f"attached {program} to ")
-        for _ in range(3):
-            fork()
-        out, err = process.communicate(timeout=30)
+    """How often a program of one process ran while that forked three times."""
+    with forking() as forker:
+        watched = ("--set", f"watched_pid={forker.pid}")
+        arguments = ("run", SOURCE, "--program", program, *watched, "--attach", point, *more)
+        with cli.started(*arguments, "-o", "jsonl", "--duration", "1s") as process:
+            wait_for(process, f"attached {program} to ")
+            assert forker.stdin is not None
+            assert forker.stdout is not None
+            forker.stdin.write("\n")
+            forker.stdin.flush()
+            assert forker.stdout.readline() == "forked\n"
+            out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     rows = [json.loads(line) for line in out.splitlines()]
     (found,) = [row["value"] for row in rows if row["map"] == ".bss"]

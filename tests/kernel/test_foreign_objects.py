@@ -60,10 +60,10 @@ def test_maps_of_programs_and_of_maps(bpfctl: CommandLine) -> None:
     assert "owner_prog_type" not in maps["fo_calls"]
     first = {entry["name"]: entry["id"] for entry in rows(bpfctl, "program", "list")}
     assert rows(bpfctl, "map", "dump", "foreign/fo_programs") == [
-        {"key": 2, "value": first["for_first"]}
+        {"key": 2, "value": first["for_first"], "name": "foreign/for_first"}
     ]
     assert rows(bpfctl, "map", "dump", "foreign/fo_outer") == [
-        {"key": 0, "value": maps["fo_calls"]["id"]}
+        {"key": 0, "value": maps["fo_calls"]["id"], "name": "foreign/fo_calls"}
     ]
     bpfctl.run("unload", "foreign").ok()
 

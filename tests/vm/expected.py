@@ -39,7 +39,7 @@ MISSING: Mapping[str, str] = {
     "netkit link": _6_1,
     "sockmap link": _6_1,
     "uprobe multi link": f"{_6_1}|armhf-.*",
-    "struct_ops link": f"{_6_1}|{_NO_BTF}",
+    "struct_ops link": _6_1,
     "cgroup Unix sockets": _6_1,
     "instructions v4": _6_1,
     "map arena": f"{_6_1}|armhf-.*",

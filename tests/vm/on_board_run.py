@@ -16,6 +16,9 @@ from tests.vm.ready import ReadyBoard
 
 FOLDER = "/data/overlay"
 
+_SECONDS = 2400.0
+"""For the tests of one board, which may say nothing until their end."""
+
 QUICK = ("attach_", "ring", "spec", "package_")
 """Of the tests that a board can run, those that need no daemon of their own."""
 
@@ -29,7 +32,7 @@ mkdir -p tmp
 export PATH={folder}/tools:$PATH TMPDIR={folder}/tmp HOME={folder}/tmp
 export BPFD_BUNDLE={bundle} BPFD_TEST_PROGRAM={bundle}/bpfd BPFD_TEST_SHARED_DAEMON=1
 export BPFD_TEST_OBJECTS={folder}/objects BPFD_TEST_REPORT={folder}/report.jsonl
-export BPFD_TEST_EXCLUSIVE=1 PYTHONUNBUFFERED=1
+export BPFD_TEST_EXCLUSIVE=1
 ./python -m pytest -c pytest.ini -q --tb=short {files} 2>&1
 status=$?
 [ $status -le 1 ] || {{ echo "pytest ended with $status"; dmesg | tail -n 20; }}
@@ -80,7 +83,7 @@ class OnBoard:
             bundle=board.bundle,
             files=" ".join(f"tests/kernel/{name}" for name in self._files),
         )
-        done = board.lab.run(script, timeout=900.0)
+        done = board.lab.run(script, timeout=_SECONDS)
         self.output = done.text
         found: dict[str, list[Result]] = {}
         for line in board.try_(f"cat {FOLDER}/report.jsonl").text.splitlines():

@@ -86,11 +86,12 @@ int member4(void *ctx)
 	return member(4);
 }
 
-/* Takes 4 bytes from the front and 4 for metadata, and gives them back. */
+/* Takes 4 bytes from the front and 4 for metadata, and gives them back. Some CPUs want data
+ * aligned, and packets begin at 2 behind a multiple of 4. */
 SEC("xdp")
 int moves(struct xdp_md *ctx)
 {
-	__u32 *meta;
+	__u16 *meta;
 
 	if (bpf_xdp_adjust_head(ctx, 4) || bpf_xdp_adjust_head(ctx, -4) ||
 	    bpf_xdp_adjust_meta(ctx, -4))
@@ -106,7 +107,7 @@ int moves(struct xdp_md *ctx)
 SEC("xdp")
 int sees(struct xdp_md *ctx)
 {
-	__u32 *meta = (void *)(long)ctx->data_meta;
+	__u16 *meta = (void *)(long)ctx->data_meta;
 	int verdict = member(6);
 
 	if ((void *)(meta + 1) > (void *)(long)ctx->data || *meta != 7)
