@@ -16,7 +16,7 @@ from bpfd.objects import elf_check, registry
 from bpfd.streams import batched, from_blocking
 from bpfd.v1 import target_pb2, target_pb2_grpc
 
-API_MINOR = 1
+API_MINOR = 2
 """Grows when messages or calls are added, within package bpfd.v1."""
 
 
