@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import socket
@@ -206,6 +207,23 @@ def _run(*words: str, stdin: str = "") -> str:
     return done.stdout
 
 
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 1 << 6  # linux/sockios.h, net/if.h
+
+
+def _wait_for_link(namespace: str, card: str) -> None:
+    """The kernel takes a moment to see that the other end is up; till then it drops packets."""
+    with netns.entered(f"/run/netns/{namespace}"):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    deadline = time.monotonic() + 30
+    with sock:
+        while True:
+            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16s24x", card.encode()))
+            if struct.unpack_from("=H", answer, 16)[0] & _IFF_RUNNING:
+                return
+            assert time.monotonic() < deadline, f"{card} has no link"
+            time.sleep(0.01)
+
+
 @contextmanager
 def veth_pair() -> Iterator[Pair]:
     """Makes the namespaces and removes them; few processes, for each takes long on a board."""
@@ -223,6 +241,8 @@ def veth_pair() -> Iterator[Pair]:
             if name == pair.far:
                 lines.append(f"neigh replace {pair.address} lladdr {near} dev hk1")
             _run("ip", "-n", name, "-batch", "-", stdin="\n".join(lines))
+        _wait_for_link(pair.far, "hk1")
+        _wait_for_link(pair.near, "hk0")
         yield pair
     finally:
         words = ["ip", "-force", "-batch", "-"]
