@@ -17,7 +17,7 @@ demo: setup ## the main job, from source to a clean target (as root)
 	@$(VENV)/python -m tests.demo
 
 test: setup check-static ## format, lint, types; tests: unit, kernel (as root), three boards
-	@BPFD_TEST_EXCLUSIVE=1 $(VENV)/python -m pytest tests/unit tests/kernel
+	@BPFD_TEST_EXCLUSIVE=1 $(VENV)/python -m pytest --reruns 1 -rR tests/unit tests/kernel
 	@$(VENV)/python -m tests.vm --pushed
 
 vm: setup ## the tests on all virtual boards, into build/vm-matrix.json

@@ -98,7 +98,6 @@ class Cli:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_take_interrupts,
         )
         try:
             yield process
@@ -124,11 +123,6 @@ def _text(stream: io.TextIOWrapper) -> str:
     stream.flush()
     assert isinstance(stream.buffer, io.BytesIO)
     return stream.buffer.getvalue().decode()
-
-
-def _take_interrupts() -> None:
-    """A shell in the background would have them ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> list[str]:

@@ -122,7 +122,15 @@ def _test(run: Run, folder: Path) -> matrix.Column:
     """Runs pytest for one board and says so."""
     stem = folder / run.name.replace(", ", "-").replace(" ", "-")
     junit, facts, log = (Path(f"{stem}.{end}") for end in ("xml", "json", "log"))
-    command = [sys.executable, "-m", "pytest", str(Path(__file__).parent), "-q", "-rfE"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(Path(__file__).parent),
+        "-q",
+        "-rfE",
+        "--reruns=1",
+    ]
     command += [*run.arguments, f"--facts={facts}", f"--junitxml={junit}"]
     command += ["-o", "junit_family=xunit1"]
     print(f"{run.name}: started", flush=True)

@@ -40,11 +40,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs --board NAME"))
 
 
+_repeated: list[dict[str, str]] = []
+"""Tests that failed once, and why."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.outcome == "rerun":  # type: ignore[comparison-overlap]
+        _repeated.append({"test": report.nodeid, "why": report.longreprtext[-4000:]})
+
+
 @pytest.fixture(scope="session")
 def facts(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
     """What was measured, for the matrix."""
     found: dict[str, object] = {}
     yield found
+    found["repeated"] = _repeated
     path = request.config.getoption("--facts")
     if path is not None:
         path.write_text(json.dumps(found, indent=1) + "\n")

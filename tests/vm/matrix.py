@@ -26,6 +26,8 @@ class Column:
     """`test`, `outcome` (passed, skipped, failed), `why`, `seconds`; those that the board ran
     on itself too."""
     facts: dict[str, Any] = field(default_factory=dict)
+    repeated: list[dict[str, Any]] = field(default_factory=list)
+    """`test` and `why` of what failed once and was run again."""
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -53,6 +55,7 @@ def column(board: str, seconds: float, junit: Path, facts: Path) -> Column:
     known = json.loads(facts.read_text()) if facts.exists() else {}
     inside = known.pop("on board", {})
     found = Column(board, str(known.pop("kernel", "")), round(seconds, 1), facts=known)
+    found.repeated = known.pop("repeated", [])
     if junit.exists():
         for case in ElementTree.parse(junit).getroot().iter("testcase"):
             entry = _case(case)
@@ -68,6 +71,7 @@ def column(board: str, seconds: float, junit: Path, facts: Path) -> Column:
         found.tests.append(entry)
     for results in inside.values():
         found.tests += results
+        found.repeated += [x for x in results if x["outcome"] == "passed" and x["why"]]
     return found
 
 
@@ -122,6 +126,7 @@ def _rows(columns: Sequence[Column]) -> list[list[str]]:
         rows.append(
             [f"with {size}", *(str(each.get(size, "")).partition(":")[0] for each in memory)]
         )
+    rows.append(["run twice", *(str(len(each.repeated) or "") for each in columns)])
     rows.append(["seconds", *(f"{each.seconds:.0f}" for each in columns)])
     return rows
 
@@ -150,6 +155,11 @@ def text(columns: Sequence[Column]) -> str:
     lines += [
         f"  {count:4}  {', '.join(boards)}: {why}" for why, count, boards in reasons(columns)
     ]
+    for each in columns:
+        lines += [
+            f"\n{each.board}: run twice: {entry['test']}\n{entry['why'][-1000:]}"
+            for entry in each.repeated
+        ]
     for each in columns:
         lines += [f"\n{each.board}: {entry['test']}\n{entry['why']}" for entry in each.failed]
     return "\n".join(lines)

@@ -33,7 +33,7 @@ export PATH={folder}/tools:$PATH TMPDIR={folder}/tmp HOME={folder}/tmp
 export BPFD_BUNDLE={bundle} BPFD_TEST_PROGRAM={bundle}/bpfd BPFD_TEST_SHARED_DAEMON=1
 export BPFD_TEST_OBJECTS={folder}/objects BPFD_TEST_REPORT={folder}/report.jsonl
 export BPFD_TEST_EXCLUSIVE=1
-./python -m pytest -c pytest.ini -q --tb=short {files} 2>&1
+./python -m pytest -c pytest.ini -q --tb=short --reruns 1 {files} 2>&1
 status=$?
 [ $status -le 1 ] || {{ echo "pytest ended with $status"; dmesg | tail -n 20; }}
 """
@@ -47,6 +47,7 @@ class Result:
     outcome: str
     """passed, skipped or failed."""
     why: str
+    """Of one that passed when it was repeated: why it failed before."""
     seconds: float
 
 

@@ -33,7 +33,7 @@ PYTHON = "3.13"
 
 _DISTRIBUTIONS = (
     *("pytest", "pluggy", "iniconfig", "packaging", "pygments"),
-    *("pytest-timeout", "pytest-asyncio", "click"),
+    *("pytest-timeout", "pytest-asyncio", "pytest-rerunfailures", "click"),
     "typing-extensions",
     "pyelftools",
 )

@@ -23,7 +23,9 @@ class Report:
             {"test": report.nodeid, "outcome": "passed", "why": "", "seconds": 0.0},
         )
         entry["seconds"] = round(entry["seconds"] + report.duration, 2)
-        if report.failed:
+        if report.outcome == "rerun":  # type: ignore[comparison-overlap]
+            entry["why"] = f"{report.when}: {report.longreprtext}"
+        elif report.failed:
             entry["outcome"] = "failed"
             entry["why"] = f"{entry['why']}\n{report.when}: {report.longreprtext}".strip()
         elif report.skipped and entry["outcome"] == "passed":

@@ -122,12 +122,12 @@ def test_an_interrupt_ends_the_wait_for_all(
         [sys.executable, "-m", "bpfctl", *command, "-t", "one,two"],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         deadline = time.monotonic() + 30
         while not all(fake.target.calls for fake in fakes):
             assert time.monotonic() < deadline
+            assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.communicate(timeout=20)[1]
