@@ -25,6 +25,7 @@ from .model import (
     Resolved,
     Setting,
     Value,
+    View,
     near,
 )
 from .reader import read
@@ -43,6 +44,7 @@ __all__ = [
     "Resolved",
     "Setting",
     "Value",
+    "View",
     "check",
     "find_package",
     "load_package",

@@ -25,6 +25,8 @@ def check(package: Package, obj: ObjectFile) -> None:
                 _known(package, where, "program", name, programs)
     for entry in package.maps:
         _known(package, f"maps[{entry.name}]", "map", entry.name, maps)
+    for view in package.views:
+        _known(package, f"views[{view.name}].map", "map", view.map, maps)
     for setting in package.settings:
         if setting.constant is not None:
             _check_constant(package, setting, setting.constant, obj)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PARAMETERS = ("interface", "cgroup", "netns", "pid", "binary", "function")
@@ -172,6 +172,23 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class View:
+    """How entries of a map are shown in the terminal."""
+
+    name: str
+    kind: str
+    """"histogram" or "table"."""
+    map: str
+    description: str
+    keys: tuple[str, ...]
+    """Members of the key that tell rows apart, in order; none: all."""
+    unit: str
+    """Of what is counted: one of `views.UNITS`; "": a plain number."""
+    step: int | str
+    """Histograms: width of a slot in `unit`, or the setting that has it; 0: powers of two."""
+
+
+@dataclass(frozen=True)
 class Resolved:
     """What is written before the load."""
 
@@ -179,6 +196,8 @@ class Resolved:
     """By variable name."""
     sizes: Mapping[str, int]
     """max_entries by map name."""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """By the setting's own name, those that are written."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +217,7 @@ class Package:
     events: tuple[Events, ...]
     features: tuple[Feature, ...]
     alternatives: tuple[Alternative, ...] = ()
+    views: tuple[View, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -232,17 +252,19 @@ class Package:
                 )
         constants: dict[str, Value] = {}
         sizes: dict[str, int] = {}
+        written: dict[str, Value] = {}
         for setting in self.settings:
             given = values.get(setting.name)
             value = setting.default if given is None else setting.parse(given)
             if value is None:
                 continue
+            written[setting.name] = value
             if setting.constant is not None:
                 constants[setting.constant] = value
             else:
                 of_size = [entry.name for entry in self.maps if entry.size == setting.name]
                 sizes.update(dict.fromkeys(of_size, int(value)))
-        return Resolved(constants, sizes)
+        return Resolved(constants, sizes, written)
 
 
 def limits(kind: str) -> tuple[int, int]:

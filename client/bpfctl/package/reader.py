@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from .model import (
     limits,
     near,
 )
+from .table import C_NAME, NAME, Table, unique
+from .views import check_step, views
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_C_NAME = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]{0,127}")
 _CHOICE = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
 _TEXT = re.compile(r"\S.{0,255}")
 _DEFINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?")
@@ -33,64 +32,12 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _TYPES = ("bool", *(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64)), "text")
 
 
-class _Table:
-    """One TOML table that is emptied key by key; what is left over is unknown."""
-
-    def __init__(self, where: str, table: object) -> None:
-        if not isinstance(table, dict):
-            raise PackageError(f"{where} is not a table")
-        self.where = where
-        self.left: dict[str, Any] = dict(table)
-        self.asked: list[str] = []
-
-    def take(self, key: str, kind: type, needed: bool = True) -> Any:
-        self.asked.append(key)
-        if key not in self.left:
-            if needed:
-                raise PackageError(f"{self.where}{key} is missing{near(key, self.left)}")
-            return None
-        value = self.left.pop(key)
-        if type(value) is not kind:
-            words = {str: "a text", bool: "true or false", list: "a list", dict: "a table"}
-            raise PackageError(f"{self.where}{key} is not {words[kind]}: {value!r}")
-        if isinstance(value, str) and not value.strip():
-            raise PackageError(f"{self.where}{key} is empty")
-        return value
-
-    def name(self, key: str, pattern: re.Pattern[str], needed: bool = True) -> Any:
-        value = self.take(key, str, needed)
-        if value is not None and not pattern.fullmatch(value):
-            raise PackageError(
-                f"{self.where}{key} {value!r} is not of the form {pattern.pattern}"
-            )
-        return value
-
-    def texts(self, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
-        values = self.take(key, list, needed=False) or []
-        for value in values:
-            if not isinstance(value, str) or not pattern.fullmatch(value):
-                raise PackageError(
-                    f"{self.where}{key} {value!r} is not of the form {pattern.pattern}"
-                )
-        return tuple(values)
-
-    def tables(self, key: str) -> Iterator[_Table]:
-        for index, entry in enumerate(self.take(key, list, needed=False) or []):
-            name = entry.get("name") if isinstance(entry, dict) else None
-            name = name if isinstance(name, str) else index
-            yield _Table(f"{self.where}{key}[{name}].", entry)
-
-    def done(self) -> None:
-        for key in self.left:
-            raise PackageError(f"{self.where}{key} is an unknown key{near(key, self.asked)}")
-
-
 def read(folder: Path, raw: dict[str, Any]) -> Package:
     """The package of a parsed `package.toml`; PackageError names the key that is wrong."""
-    top = _Table("", raw)
+    top = Table("", raw)
     package = Package(
         folder=folder,
-        name=top.name("name", _NAME),
+        name=top.name("name", NAME),
         description=top.take("description", str),
         version=top.name("version", _VERSION),
         license=top.take("license", str),
@@ -105,16 +52,20 @@ def read(folder: Path, raw: dict[str, Any]) -> Package:
         events=tuple(_events(table) for table in top.tables("events")),
         features=tuple(_feature(table) for table in top.tables("features")),
         alternatives=tuple(_alternative(table) for table in top.tables("alternatives")),
+        views=views(top),
     )
     top.done()
     if package.name != folder.name:
         raise PackageError(f"name is {package.name!r} and the folder is {folder.name!r}")
-    _unique("programs", [program.name for program in package.programs])
-    _unique("maps", [entry.name for entry in package.maps])
-    _unique("settings", [setting.name for setting in package.settings])
-    _unique("events", [events.name for events in package.events])
-    _unique("alternatives", [item.name for item in package.alternatives])
+    unique("programs", [program.name for program in package.programs])
+    unique("maps", [entry.name for entry in package.maps])
+    unique("settings", [setting.name for setting in package.settings])
+    unique("events", [events.name for events in package.events])
+    unique("alternatives", [item.name for item in package.alternatives])
+    unique("views", [view.name for view in package.views])
     settings = {setting.name: setting for setting in package.settings}
+    for view in package.views:
+        check_step(f"views[{view.name}].step", view.step, settings)
     for entry in package.maps:
         if entry.size is None:
             continue
@@ -131,9 +82,9 @@ def read(folder: Path, raw: dict[str, Any]) -> Package:
     return package
 
 
-def _program(table: _Table) -> Program:
+def _program(table: Table) -> Program:
     program = Program(
-        name=table.name("name", _C_NAME),
+        name=table.name("name", C_NAME),
         description=table.take("description", str),
         attach=table.take("attach", str, needed=False),
         enabled=table.take("enabled", bool, needed=False) is not False,
@@ -147,9 +98,9 @@ def _program(table: _Table) -> Program:
     return program
 
 
-def _map(table: _Table) -> Map:
+def _map(table: Table) -> Map:
     entry = Map(
-        name=table.name("name", _C_NAME),
+        name=table.name("name", C_NAME),
         description=table.take("description", str),
         size=table.take("size", str, needed=False),
     )
@@ -157,19 +108,19 @@ def _map(table: _Table) -> Map:
     return entry
 
 
-def _settings(top: _Table, raw: dict[str, Any]) -> tuple[Setting, ...]:
+def _settings(top: Table, raw: dict[str, Any]) -> tuple[Setting, ...]:
     maps = raw.get("maps")
     sizes = {entry.get("size") for entry in (maps if isinstance(maps, list) else []) if entry}
     return tuple(_setting(table, sizes) for table in top.tables("settings"))
 
 
-def _setting(table: _Table, sizes: set[object]) -> Setting:
-    name = table.name("name", _NAME)
+def _setting(table: Table, sizes: set[object]) -> Setting:
+    name = table.name("name", NAME)
     kind = table.take("type", str)
     if kind not in _TYPES:
         raise PackageError(f"{table.where}type {kind!r} is not one of {', '.join(_TYPES)}")
     description = table.take("description", str)
-    constant = table.name("constant", _C_NAME, needed=False)
+    constant = table.name("constant", C_NAME, needed=False)
     if constant is None and name not in sizes:
         constant = name
     if constant is None and not INTEGER.fullmatch(kind):
@@ -187,7 +138,7 @@ def _setting(table: _Table, sizes: set[object]) -> Setting:
     return Setting(name, description, kind, constant, default, minimum, maximum)
 
 
-def _range(table: _Table, kind: str) -> tuple[int | None, int | None]:
+def _range(table: Table, kind: str) -> tuple[int | None, int | None]:
     value = table.take("range", list, needed=False)
     if value is None:
         return None, None
@@ -201,20 +152,20 @@ def _range(table: _Table, kind: str) -> tuple[int | None, int | None]:
     return value[0], value[1]
 
 
-def _events(table: _Table) -> Events:
-    ring = table.name("map", _C_NAME)
+def _events(table: Table) -> Events:
+    ring = table.name("map", C_NAME)
     events = Events(
-        name=table.name("name", _NAME, needed=False) or ring,
+        name=table.name("name", NAME, needed=False) or ring,
         description=table.take("description", str),
         map=ring,
-        type=table.name("type", _C_NAME),
-        lost=table.name("lost", _C_NAME, needed=False),
+        type=table.name("type", C_NAME),
+        lost=table.name("lost", C_NAME, needed=False),
     )
     table.done()
     return events
 
 
-def _feature(table: _Table) -> Feature:
+def _feature(table: Table) -> Feature:
     alternatives = table.take("alternatives", list, needed=False) or []
     if any(not isinstance(entry, str) for entry in alternatives):
         raise PackageError(f"{table.where}alternatives is not a list of texts")
@@ -228,24 +179,24 @@ def _feature(table: _Table) -> Feature:
     return feature
 
 
-def _alternative(table: _Table) -> Alternative:
+def _alternative(table: Table) -> Alternative:
     alternative = Alternative(
-        name=table.name("name", _NAME),
+        name=table.name("name", NAME),
         description=table.take("description", str),
         choices=tuple(_choice(each) for each in table.tables("choices")),
     )
     table.done()
     if len(alternative.choices) < 2:
         raise PackageError(f"{table.where}choices: there must be two or more")
-    _unique(f"{table.where}choices", [choice.name for choice in alternative.choices])
+    unique(f"{table.where}choices", [choice.name for choice in alternative.choices])
     return alternative
 
 
-def _choice(table: _Table) -> Choice:
+def _choice(table: Table) -> Choice:
     choice = Choice(
         name=table.name("name", _CHOICE),
         needs=table.texts("needs", _TEXT),
-        programs=table.texts("programs", _C_NAME),
+        programs=table.texts("programs", C_NAME),
         defines=table.texts("defines", _DEFINE),
     )
     table.done()
@@ -258,9 +209,3 @@ def _source(folder: Path, key: str, file: object) -> str:
     if not (folder / file).is_file():
         raise PackageError(f"{key}: there is no file {file} in {folder}")
     return file
-
-
-def _unique(key: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise PackageError(f"{key}: {name!r} is there twice")
