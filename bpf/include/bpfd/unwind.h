@@ -126,13 +126,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_ARRAY);
-		__uint(map_flags, BPF_F_INNER_MAP);
-		__uint(max_entries, 1);
-		__uint(key_size, sizeof(__u32));
-		__uint(value_size, sizeof(struct unwind_row));
-	});
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_ARRAY);
+			__uint(map_flags, BPF_F_INNER_MAP);
+			__uint(max_entries, 1);
+			__uint(key_size, sizeof(__u32));
+			__uint(value_size, sizeof(struct unwind_row));
+		});
 } unwind_tables SEC(".maps");
 
 /* Walks by enum unwind_end. */
@@ -226,8 +227,8 @@ unwind_mapping_of(struct unwind_process *process, __u64 address)
 }
 
 /* The last row that begins at or before the address of the file. */
-static __always_inline struct unwind_row *unwind_row_of(struct unwind_mapping *mapping,
-							__u64 address)
+static __always_inline struct unwind_row *
+unwind_row_of(struct unwind_mapping *mapping, __u64 address)
 {
 	__u32 low = 0, high = mapping->rows, step, table = mapping->table;
 	void *rows = bpf_map_lookup_elem(&unwind_tables, &table);
@@ -280,13 +281,18 @@ static __always_inline long unwind_by_frame_pointer(struct unwound *at)
 #if defined(__TARGET_ARCH_x86)
 /* Offsets in struct ucontext, which is at the stack pointer when a handler has
  * returned: arch/x86/include/uapi/asm/ucontext.h and sigcontext.h. */
-enum { UNWIND_UC_RBP = 120, UNWIND_UC_RSP = 160, UNWIND_UC_RIP = 168 };
+enum {
+	UNWIND_UC_RBP = 120,
+	UNWIND_UC_RSP = 160,
+	UNWIND_UC_RIP = 168
+};
 
 static __always_inline long unwind_signal(struct unwound *at)
 {
 	__u64 sp = at->sp;
 
-	if (unwind_read(&at->pc, sp + UNWIND_UC_RIP) || unwind_read(&at->fp, sp + UNWIND_UC_RBP) ||
+	if (unwind_read(&at->pc, sp + UNWIND_UC_RIP) ||
+	    unwind_read(&at->fp, sp + UNWIND_UC_RBP) ||
 	    unwind_read(&at->sp, sp + UNWIND_UC_RSP))
 		return unwind_stop(at, UNWIND_UNREADABLE);
 	at->exact = 1;
