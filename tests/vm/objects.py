@@ -29,7 +29,10 @@ from tests.kernel import (
 )
 from tests.vm.overlay import prune
 
-PACKAGES = (("ddos", None), ("ddos", "v2"), ("tcplife", None))
+PACKAGES = (
+    *(("ddos", None), ("ddos", "v2"), ("tcplife", None)),
+    *(("biolatency", None), ("runqlat", None), ("hardirqs", None)),
+)
 """Packages of bpf/ with their variants."""
 
 LIBRARIES = {

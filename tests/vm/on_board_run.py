@@ -19,10 +19,10 @@ FOLDER = "/data/overlay"
 _SECONDS = 2400.0
 """For the tests of one board, which may say nothing until their end."""
 
-QUICK = ("attach_", "ring", "spec", "package_")
+QUICK = ("attach_", "ring", "spec", "package_", "tracing_")
 """Of the tests that a board can run, those that need no daemon of their own."""
 
-_MODULES = "veth dummy tun sch_ingress cls_bpf act_bpf nf_defrag_ipv4 nf_defrag_ipv6"
+_MODULES = "veth dummy tun sch_ingress cls_bpf act_bpf nf_defrag_ipv4 nf_defrag_ipv6 loop"
 """Kernel modules that the tests need; boards load none by themselves."""
 
 _RUN = """

@@ -52,7 +52,7 @@ TESTS = (
     *("attach_*", "ring", "spec", "tracer", "maps", "events", "objects", "adoption*"),
     *("lifetimes", "listing", "limits", "cancelled", "concurrent", "object_races"),
     *("daemon_target", "daemon_files", "daemon_life", "daemon_roles", "daemon_dial_stdio"),
-    *("package_ddos*", "package_tcplife", "kernel_btf"),
+    *("package_ddos*", "package_tcplife", "kernel_btf", "tracing_*"),
 )
 """The files of tests/kernel that run on a board: those that need no command line there."""
 

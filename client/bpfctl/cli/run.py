@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -25,12 +26,13 @@ from bpfctl.cli.source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from bpfctl.cli.show_events import Ring
     from bpfctl.objects import LoadedObject, LoadSettings
     from bpfctl.output import RowStream
+    from bpfctl.package.model import Value
     from bpfctl.sessions import Session
     from bpfctl.target import Target
     from bpfd.v1 import objects_pb2
@@ -63,7 +65,12 @@ def _wish_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--timings", is_flag=True, help="Say where the time until attached went."),
         click.option("--no-maps", is_flag=True, help="Do not show the maps at the end."),
         click.option(
-            "--maps", "every", type=Duration(), default=0, help="Show the maps so often, too."
+            "--maps",
+            "--interval",
+            "every",
+            type=Duration(),
+            default=0,
+            help="Show the maps, or a package's views of them, so often, too.",
         ),
         click.option("--no-events", is_flag=True, help="Do not show events."),
         click.option(
@@ -135,7 +142,8 @@ def command(
     """Build, load, attach, show events and maps until Ctrl-C; leave nothing behind.
 
     Programs go where their sections say, or where --attach says. Events of ring buffers
-    and perf buffers are shown as they come, the entries of the maps at the end. What
+    and perf buffers are shown as they come, at the end the entries of the maps, or what a
+    package says of them: histograms, tables. What
     iterators write is shown first; a file with nothing but iterators ends with them.
     """
     from bpfctl.cli.source import make
@@ -158,7 +166,15 @@ def command(
                     invocation.warn(f"timings: {clock.line()}")
                 for line in attached:
                     invocation.warn(line)
-                _show(invocation, loaded, made, wishes, session, iterators)
+                values = _values(made, settings)
+                _show(invocation, loaded, made, wishes, session, iterators, values)
+
+
+def _values(made: Source, settings: SettingTexts) -> Mapping[str, Value]:
+    """What a package's settings are."""
+    if made.package is None:
+        return {}
+    return made.package.resolve(pairs(settings.values, "--set")).values
 
 
 def _load(
@@ -263,21 +279,26 @@ def _show(
     wishes: Wishes,
     session: Session,
     iterators: _Iterators,
+    values: Mapping[str, Value],
 ) -> None:
     """Events as they come, maps in between and at the end.
 
     json, jsonl and yaml are one document: rows of events and rows of maps. Tables and csv
     have columns, so every ring and map has its own.
     """
+    from bpfctl.cli.show_views import show_views
+
     with contextlib.ExitStack() as closing:
         stream = None
         if invocation.format in ("json", "jsonl", "yaml"):
             stream = closing.enter_context(invocation.output.stream())
-        _show_into(stream, invocation, loaded, made, wishes, session, iterators)
+        show = functools.partial(show_views, invocation, loaded, stream, made.package, values)
+        _show_into(stream, show, invocation, loaded, made, wishes, session, iterators)
 
 
 def _show_into(
     stream: RowStream | None,
+    show: Callable[[], None],
     invocation: Invocation,
     loaded: LoadedObject,
     made: Source,
@@ -285,8 +306,6 @@ def _show_into(
     session: Session,
     iterators: _Iterators,
 ) -> None:
-    from bpfctl.cli.show_maps import show_maps
-
     until = time.monotonic() + wishes.duration if wishes.duration else None
     try:
         _show_iterators(stream, invocation, loaded, iterators, until)
@@ -298,16 +317,15 @@ def _show_into(
 
                 writer = EventWriter(invocation, rings, tagged=True, stream=stream)
                 closing.callback(writer.report)
-                every = (lambda: show_maps(invocation, loaded, stream), wishes.every)
-                writer.run(count=wishes.count, until=until, every=every)
+                writer.run(count=wishes.count, until=until, every=(show, wishes.every))
             elif not done:
-                _wait(invocation, loaded, session, wishes.every, until, stream)
+                _wait(show, session, wishes.every, until)
     except KeyboardInterrupt:
         pass
     if session.ended is not None:
         raise session.ended
     if not wishes.no_maps:
-        show_maps(invocation, loaded, stream)
+        show()
 
 
 def _show_iterators(
@@ -330,16 +348,9 @@ def _show_iterators(
 
 
 def _wait(
-    invocation: Invocation,
-    loaded: LoadedObject,
-    session: Session,
-    every: float,
-    until: float | None,
-    stream: RowStream | None,
+    show: Callable[[], None], session: Session, every: float, until: float | None
 ) -> None:
     """Wait for `until`, Ctrl-C or the session's end; show the maps in between."""
-    from bpfctl.cli.show_maps import show_maps
-
     while True:
         left = None if until is None else until - time.monotonic()
         if left is not None and left <= 0:
@@ -348,7 +359,7 @@ def _wait(
         if session.end.wait(min(pauses) if pauses else None):
             return
         if every:
-            show_maps(invocation, loaded, stream)
+            show()
 
 
 def _rings(loaded: LoadedObject, made: Source, wishes: Wishes) -> Iterator[Ring]:
