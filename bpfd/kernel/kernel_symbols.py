@@ -17,6 +17,9 @@ CHUNK = 1 << 20
 _BTF = "/sys/kernel/btf"
 _KALLSYMS = "/proc/kallsyms"
 
+MODULES = "[]"
+"""To `kallsyms`: whatever is in brackets."""
+
 
 def modules_with_btf() -> list[str]:
     """Names under /sys/kernel/btf, sorted; `vmlinux` is the kernel itself."""
@@ -69,7 +72,7 @@ def _pieces(path: str) -> Iterator[bytes]:
 
 
 def kallsyms(module: str = "") -> Iterator[bytes]:
-    """Whole lines of /proc/kallsyms, in pieces: all, of a module, or of `vmlinux`."""
+    """Whole lines of /proc/kallsyms, in pieces: all, of a module, `vmlinux` or `MODULES`."""
     rest = b""
     for data in _pieces(_KALLSYMS):
         lines, rest = _whole_lines(rest + data)
@@ -87,8 +90,9 @@ def _whole_lines(data: bytes) -> tuple[bytes, bytes]:
 def _of_module(lines: bytes, module: str) -> bytes:
     if not module:
         return lines
-    if module == "vmlinux":
-        return b"".join(line for line in lines.splitlines(True) if b"\t[" not in line)
+    if module in ("vmlinux", MODULES):
+        wanted = module == MODULES
+        return b"".join(line for line in lines.splitlines(True) if (b"\t[" in line) is wanted)
     mark = f"\t[{module}]\n".encode()
     return b"".join(line for line in lines.splitlines(True) if line.endswith(mark))
 

@@ -17,7 +17,7 @@ _MAX_MAPS = 64 << 20
 
 @dataclass(frozen=True)
 class Mapping:
-    """An executable mapping of a file; addresses are virtual, the end is exclusive."""
+    """Executable memory; addresses are virtual, the end is exclusive; inode 0: no file."""
 
     start: int
     end: int
@@ -138,11 +138,13 @@ def _unified(text: str) -> str:
 
 
 def mappings(pid: int, known: dict[tuple[str, int], bytes]) -> list[Mapping]:
-    """Executable mappings of files; `known` keeps build ids between calls."""
+    """Executable memory; `known` keeps build ids between calls."""
     found = []
-    for mapping, device in executable_mappings(pid):
+    for mapping, device in _executable(pid):
         key = (device, mapping.inode)
-        if key not in known:
+        if not mapping.inode:
+            known[key] = b""
+        elif key not in known:
             known[key] = build_id_of(map_file(pid, mapping))
         found.append(
             Mapping(
@@ -167,15 +169,19 @@ def executable_mappings(pid: int) -> Iterator[tuple[Mapping, str]]:
 
     Nothing for a process that has gone or whose mappings are hidden.
     """
+    return (each for each in _executable(pid) if each[0].inode)
+
+
+def _executable(pid: int) -> Iterator[tuple[Mapping, str]]:
     try:
         text = read_text(f"/proc/{pid}/maps", _MAX_MAPS)
     except OSError:
         return
     for line in text.splitlines():
         fields = line.split(None, 5)
-        if len(fields) == 6 and "x" in fields[1] and fields[4] != "0":
+        if len(fields) >= 5 and "x" in fields[1]:
             start, _, end = fields[0].partition("-")
-            path = fields[5].replace("\\012", "\n")
+            path = fields[5].replace("\\012", "\n") if len(fields) == 6 else ""
             mapping = Mapping(
                 int(start, 16), int(end, 16), int(fields[2], 16), path, int(fields[4])
             )

@@ -70,7 +70,8 @@ class TargetService(target_pb2_grpc.TargetServicer):
     async def GetKallsyms(
         self, request: target_pb2.GetKallsymsRequest, context: Context
     ) -> AsyncIterator[target_pb2.KallsymsChunk]:
-        async for lines in from_blocking(lambda: kernel_symbols.kallsyms(request.module)):
+        module = kernel_symbols.MODULES if request.only_modules else request.module
+        async for lines in from_blocking(lambda: kernel_symbols.kallsyms(module)):
             yield target_pb2.KallsymsChunk(data=lines)
 
     async def ListFunctions(

@@ -26,15 +26,15 @@ from bpfd.v1 import common_pb2 as bpfd_dot_v1_dot_common__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62pfd/v1/target.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x10GetTargetRequest\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x01(\x08\"\xc1\x05\n\nTargetInfo\x12\x11\n\tapi_minor\x18\x01 \x01(\r\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x12\n\ndaemon_pid\x18\x03 \x01(\r\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x0f\n\x07machine\x18\x05 \x01(\t\x12\x16\n\x0ekernel_release\x18\x06 \x01(\t\x12\x16\n\x0ekernel_version\x18\x07 \x01(\t\x12\x18\n\x10operating_system\x18\x08 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\t \x01(\t\x12\x12\n\nbig_endian\x18\n \x01(\x08\x12\x14\n\x0cpointer_bits\x18\x0b \x01(\r\x12\x11\n\tpage_size\x18\x0c \x01(\r\x12\x15\n\rpossible_cpus\x18\r \x01(\r\x12\x13\n\x0bonline_cpus\x18\x0e \x03(\r\x12\x12\n\nbtf_sha256\x18\x0f \x01(\x0c\x12\x10\n\x08\x62tf_size\x18\x10 \x01(\x04\x12\x10\n\x08lockdown\x18\x11 \x01(\t\x12\x1e\n\x06mounts\x18\x12 \x03(\x0b\x32\x0e.bpfd.v1.Mount\x12\"\n\x08\x66\x65\x61tures\x18\x13 \x03(\x0b\x32\x10.bpfd.v1.Feature\x12\x1f\n\x06limits\x18\x14 \x01(\x0b\x32\x0f.bpfd.v1.Limits\x12\x14\n\x0c\x63\x61pabilities\x18\x15 \x01(\x04\x12\x0c\n\x04role\x18\x16 \x01(\t\x12\x33\n\x0fmonotonic_epoch\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x62oottime_epoch\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elibbpf_version\x18\x19 \x01(\t\x12\x1b\n\x13kernel_version_code\x18\x1a \x01(\r\x12\x15\n\ropen_sessions\x18\x1c \x01(\r\x12\x17\n\x0fkernel_build_id\x18\x1b \x01(\x0c\"6\n\x05Mount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\"W\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsupported\x18\x02 \x01(\x08\x12\r\n\x05probe\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\r\n\x05needs\x18\x05 \x01(\t\"\x84\x01\n\x06Limits\x12\x14\n\x0cobject_bytes\x18\x01 \x01(\x04\x12\x13\n\x0b\x62\x61tch_bytes\x18\x02 \x01(\x04\x12\x15\n\rbatch_entries\x18\x03 \x01(\x04\x12\x0f\n\x07objects\x18\x04 \x01(\r\x12\x10\n\x08sessions\x18\x05 \x01(\r\x12\x15\n\rsubscriptions\x18\x06 \x01(\r\"8\n\rGetBtfRequest\x12\x0c\n\x02id\x18\x01 \x01(\rH\x00\x12\x10\n\x06module\x18\x02 \x01(\tH\x00\x42\x07\n\x05which\"5\n\x08\x42tfChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05split\x18\x02 \x01(\x08\x12\x0c\n\x04name\x18\x03 \x01(\t\"$\n\x12GetKallsymsRequest\x12\x0e\n\x06module\x18\x01 \x01(\t\"\x1d\n\rKallsymsChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\'\n\x14ListFunctionsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\":\n\x12ListFunctionsChunk\x12$\n\tfunctions\x18\x01 \x03(\x0b\x32\x11.bpfd.v1.Function\"(\n\x08\x46unction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\"9\n\x16ListTracepointsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\x08\"D\n\x14ListTracepointsChunk\x12,\n\x0btracepoints\x18\x01 \x03(\x0b\x32\x17.bpfd.v1.TracepointInfo\"L\n\x0eTracepointInfo\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\"6\n\x14ListProcessesRequest\x12\x0c\n\x04pids\x18\x01 \x03(\r\x12\x10\n\x08mappings\x18\x02 \x01(\x08\"9\n\x12ListProcessesChunk\x12#\n\tprocesses\x18\x01 \x03(\x0b\x32\x10.bpfd.v1.Process\"\x97\x02\n\x07Process\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x12\n\nparent_pid\x18\x02 \x01(\r\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0c\n\x04\x63omm\x18\x04 \x01(\t\x12\x11\n\targuments\x18\x05 \x03(\t\x12\x12\n\nexecutable\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmount_namespace\x18\x08 \x01(\x04\x12\x15\n\rpid_namespace\x18\t \x01(\x04\x12\x15\n\rnet_namespace\x18\n \x01(\x04\x12\"\n\x08mappings\x18\x0b \x03(\x0b\x32\x10.bpfd.v1.Mapping\x12\x0e\n\x06\x63group\x18\x0c \x01(\t\"i\n\x07Mapping\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\x13\n\x0b\x66ile_offset\x18\x03 \x01(\x04\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\r\n\x05inode\x18\x05 \x01(\x04\x12\x10\n\x08\x62uild_id\x18\x06 \x01(\x0c\"0\n\x10PreflightRequest\x12\x1c\n\x05needs\x18\x01 \x03(\x0b\x32\r.bpfd.v1.Need\"\xfb\x01\n\x04Need\x12\x11\n\x07\x66\x65\x61ture\x18\x01 \x01(\tH\x00\x12\'\n\x07program\x18\x02 \x01(\x0b\x32\x14.bpfd.v1.ProgramNeedH\x00\x12\x1f\n\x03map\x18\x03 \x01(\x0b\x32\x10.bpfd.v1.MapNeedH\x00\x12%\n\x06helper\x18\x04 \x01(\x0b\x32\x13.bpfd.v1.HelperNeedH\x00\x12\x12\n\x08\x66unction\x18\x05 \x01(\tH\x00\x12\x11\n\x07syscall\x18\x06 \x01(\tH\x00\x12\x14\n\ntracepoint\x18\x07 \x01(\tH\x00\x12\x18\n\x0eraw_tracepoint\x18\x08 \x01(\tH\x00\x12\x10\n\x06symbol\x18\t \x01(\tH\x00\x42\x06\n\x04need\"^\n\x0bProgramNeed\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x02 \x01(\r\x12\r\n\x05\x66lags\x18\x03 \x01(\r\"8\n\x07MapNeed\x12\x1e\n\x04type\x18\x01 \x01(\x0e\x32\x10.bpfd.v1.MapType\x12\r\n\x05\x66lags\x18\x02 \x01(\r\"f\n\nHelperNeed\x12\x0e\n\x06number\x18\x01 \x01(\r\x12*\n\x0cprogram_type\x18\x02 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x03 \x01(\r\"9\n\x11PreflightResponse\x12$\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x13.bpfd.v1.NeedAnswer\"b\n\nNeedAnswer\x12\x19\n\x03met\x18\x01 \x01(\x0e\x32\x0c.bpfd.v1.Met\x12\r\n\x05probe\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x01(\t\x12\x0c\n\x04near\x18\x05 \x03(\t*3\n\x03Met\x12\x13\n\x0fMET_UNSPECIFIED\x10\x00\x12\x0b\n\x07MET_YES\x10\x01\x12\n\n\x06MET_NO\x10\x02\x32\xf9\x03\n\x06Target\x12;\n\tGetTarget\x12\x19.bpfd.v1.GetTargetRequest\x1a\x13.bpfd.v1.TargetInfo\x12\x35\n\x06GetBtf\x12\x16.bpfd.v1.GetBtfRequest\x1a\x11.bpfd.v1.BtfChunk0\x01\x12\x44\n\x0bGetKallsyms\x12\x1b.bpfd.v1.GetKallsymsRequest\x1a\x16.bpfd.v1.KallsymsChunk0\x01\x12M\n\rListFunctions\x12\x1d.bpfd.v1.ListFunctionsRequest\x1a\x1b.bpfd.v1.ListFunctionsChunk0\x01\x12S\n\x0fListTracepoints\x12\x1f.bpfd.v1.ListTracepointsRequest\x1a\x1d.bpfd.v1.ListTracepointsChunk0\x01\x12M\n\rListProcesses\x12\x1d.bpfd.v1.ListProcessesRequest\x1a\x1b.bpfd.v1.ListProcessesChunk0\x01\x12\x42\n\tPreflight\x12\x19.bpfd.v1.PreflightRequest\x1a\x1a.bpfd.v1.PreflightResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62pfd/v1/target.proto\x12\x07\x62pfd.v1\x1a\x14\x62pfd/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x10GetTargetRequest\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x01(\x08\"\xc1\x05\n\nTargetInfo\x12\x11\n\tapi_minor\x18\x01 \x01(\r\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x12\n\ndaemon_pid\x18\x03 \x01(\r\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x0f\n\x07machine\x18\x05 \x01(\t\x12\x16\n\x0ekernel_release\x18\x06 \x01(\t\x12\x16\n\x0ekernel_version\x18\x07 \x01(\t\x12\x18\n\x10operating_system\x18\x08 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\t \x01(\t\x12\x12\n\nbig_endian\x18\n \x01(\x08\x12\x14\n\x0cpointer_bits\x18\x0b \x01(\r\x12\x11\n\tpage_size\x18\x0c \x01(\r\x12\x15\n\rpossible_cpus\x18\r \x01(\r\x12\x13\n\x0bonline_cpus\x18\x0e \x03(\r\x12\x12\n\nbtf_sha256\x18\x0f \x01(\x0c\x12\x10\n\x08\x62tf_size\x18\x10 \x01(\x04\x12\x10\n\x08lockdown\x18\x11 \x01(\t\x12\x1e\n\x06mounts\x18\x12 \x03(\x0b\x32\x0e.bpfd.v1.Mount\x12\"\n\x08\x66\x65\x61tures\x18\x13 \x03(\x0b\x32\x10.bpfd.v1.Feature\x12\x1f\n\x06limits\x18\x14 \x01(\x0b\x32\x0f.bpfd.v1.Limits\x12\x14\n\x0c\x63\x61pabilities\x18\x15 \x01(\x04\x12\x0c\n\x04role\x18\x16 \x01(\t\x12\x33\n\x0fmonotonic_epoch\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x62oottime_epoch\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elibbpf_version\x18\x19 \x01(\t\x12\x1b\n\x13kernel_version_code\x18\x1a \x01(\r\x12\x15\n\ropen_sessions\x18\x1c \x01(\r\x12\x17\n\x0fkernel_build_id\x18\x1b \x01(\x0c\"6\n\x05Mount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\"W\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tsupported\x18\x02 \x01(\x08\x12\r\n\x05probe\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\r\n\x05needs\x18\x05 \x01(\t\"\x84\x01\n\x06Limits\x12\x14\n\x0cobject_bytes\x18\x01 \x01(\x04\x12\x13\n\x0b\x62\x61tch_bytes\x18\x02 \x01(\x04\x12\x15\n\rbatch_entries\x18\x03 \x01(\x04\x12\x0f\n\x07objects\x18\x04 \x01(\r\x12\x10\n\x08sessions\x18\x05 \x01(\r\x12\x15\n\rsubscriptions\x18\x06 \x01(\r\"8\n\rGetBtfRequest\x12\x0c\n\x02id\x18\x01 \x01(\rH\x00\x12\x10\n\x06module\x18\x02 \x01(\tH\x00\x42\x07\n\x05which\"5\n\x08\x42tfChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05split\x18\x02 \x01(\x08\x12\x0c\n\x04name\x18\x03 \x01(\t\":\n\x12GetKallsymsRequest\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x14\n\x0conly_modules\x18\x02 \x01(\x08\"\x1d\n\rKallsymsChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\'\n\x14ListFunctionsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\":\n\x12ListFunctionsChunk\x12$\n\tfunctions\x18\x01 \x03(\x0b\x32\x11.bpfd.v1.Function\"(\n\x08\x46unction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\"9\n\x16ListTracepointsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\x08\"D\n\x14ListTracepointsChunk\x12,\n\x0btracepoints\x18\x01 \x03(\x0b\x32\x17.bpfd.v1.TracepointInfo\"L\n\x0eTracepointInfo\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\"6\n\x14ListProcessesRequest\x12\x0c\n\x04pids\x18\x01 \x03(\r\x12\x10\n\x08mappings\x18\x02 \x01(\x08\"9\n\x12ListProcessesChunk\x12#\n\tprocesses\x18\x01 \x03(\x0b\x32\x10.bpfd.v1.Process\"\x97\x02\n\x07Process\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x12\n\nparent_pid\x18\x02 \x01(\r\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0c\n\x04\x63omm\x18\x04 \x01(\t\x12\x11\n\targuments\x18\x05 \x03(\t\x12\x12\n\nexecutable\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmount_namespace\x18\x08 \x01(\x04\x12\x15\n\rpid_namespace\x18\t \x01(\x04\x12\x15\n\rnet_namespace\x18\n \x01(\x04\x12\"\n\x08mappings\x18\x0b \x03(\x0b\x32\x10.bpfd.v1.Mapping\x12\x0e\n\x06\x63group\x18\x0c \x01(\t\"i\n\x07Mapping\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\x13\n\x0b\x66ile_offset\x18\x03 \x01(\x04\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\r\n\x05inode\x18\x05 \x01(\x04\x12\x10\n\x08\x62uild_id\x18\x06 \x01(\x0c\"0\n\x10PreflightRequest\x12\x1c\n\x05needs\x18\x01 \x03(\x0b\x32\r.bpfd.v1.Need\"\xfb\x01\n\x04Need\x12\x11\n\x07\x66\x65\x61ture\x18\x01 \x01(\tH\x00\x12\'\n\x07program\x18\x02 \x01(\x0b\x32\x14.bpfd.v1.ProgramNeedH\x00\x12\x1f\n\x03map\x18\x03 \x01(\x0b\x32\x10.bpfd.v1.MapNeedH\x00\x12%\n\x06helper\x18\x04 \x01(\x0b\x32\x13.bpfd.v1.HelperNeedH\x00\x12\x12\n\x08\x66unction\x18\x05 \x01(\tH\x00\x12\x11\n\x07syscall\x18\x06 \x01(\tH\x00\x12\x14\n\ntracepoint\x18\x07 \x01(\tH\x00\x12\x18\n\x0eraw_tracepoint\x18\x08 \x01(\tH\x00\x12\x10\n\x06symbol\x18\t \x01(\tH\x00\x42\x06\n\x04need\"^\n\x0bProgramNeed\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x02 \x01(\r\x12\r\n\x05\x66lags\x18\x03 \x01(\r\"8\n\x07MapNeed\x12\x1e\n\x04type\x18\x01 \x01(\x0e\x32\x10.bpfd.v1.MapType\x12\r\n\x05\x66lags\x18\x02 \x01(\r\"f\n\nHelperNeed\x12\x0e\n\x06number\x18\x01 \x01(\r\x12*\n\x0cprogram_type\x18\x02 \x01(\x0e\x32\x14.bpfd.v1.ProgramType\x12\x1c\n\x14\x65xpected_attach_type\x18\x03 \x01(\r\"9\n\x11PreflightResponse\x12$\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x13.bpfd.v1.NeedAnswer\"b\n\nNeedAnswer\x12\x19\n\x03met\x18\x01 \x01(\x0e\x32\x0c.bpfd.v1.Met\x12\r\n\x05probe\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x01(\t\x12\x0c\n\x04near\x18\x05 \x03(\t*3\n\x03Met\x12\x13\n\x0fMET_UNSPECIFIED\x10\x00\x12\x0b\n\x07MET_YES\x10\x01\x12\n\n\x06MET_NO\x10\x02\x32\xf9\x03\n\x06Target\x12;\n\tGetTarget\x12\x19.bpfd.v1.GetTargetRequest\x1a\x13.bpfd.v1.TargetInfo\x12\x35\n\x06GetBtf\x12\x16.bpfd.v1.GetBtfRequest\x1a\x11.bpfd.v1.BtfChunk0\x01\x12\x44\n\x0bGetKallsyms\x12\x1b.bpfd.v1.GetKallsymsRequest\x1a\x16.bpfd.v1.KallsymsChunk0\x01\x12M\n\rListFunctions\x12\x1d.bpfd.v1.ListFunctionsRequest\x1a\x1b.bpfd.v1.ListFunctionsChunk0\x01\x12S\n\x0fListTracepoints\x12\x1f.bpfd.v1.ListTracepointsRequest\x1a\x1d.bpfd.v1.ListTracepointsChunk0\x01\x12M\n\rListProcesses\x12\x1d.bpfd.v1.ListProcessesRequest\x1a\x1b.bpfd.v1.ListProcessesChunk0\x01\x12\x42\n\tPreflight\x12\x19.bpfd.v1.PreflightRequest\x1a\x1a.bpfd.v1.PreflightResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bpfd.v1.target_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MET']._serialized_start=2871
-  _globals['_MET']._serialized_end=2922
+  _globals['_MET']._serialized_start=2893
+  _globals['_MET']._serialized_end=2944
   _globals['_GETTARGETREQUEST']._serialized_start=88
   _globals['_GETTARGETREQUEST']._serialized_end=124
   _globals['_TARGETINFO']._serialized_start=127
@@ -50,43 +50,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BTFCHUNK']._serialized_start=1172
   _globals['_BTFCHUNK']._serialized_end=1225
   _globals['_GETKALLSYMSREQUEST']._serialized_start=1227
-  _globals['_GETKALLSYMSREQUEST']._serialized_end=1263
-  _globals['_KALLSYMSCHUNK']._serialized_start=1265
-  _globals['_KALLSYMSCHUNK']._serialized_end=1294
-  _globals['_LISTFUNCTIONSREQUEST']._serialized_start=1296
-  _globals['_LISTFUNCTIONSREQUEST']._serialized_end=1335
-  _globals['_LISTFUNCTIONSCHUNK']._serialized_start=1337
-  _globals['_LISTFUNCTIONSCHUNK']._serialized_end=1395
-  _globals['_FUNCTION']._serialized_start=1397
-  _globals['_FUNCTION']._serialized_end=1437
-  _globals['_LISTTRACEPOINTSREQUEST']._serialized_start=1439
-  _globals['_LISTTRACEPOINTSREQUEST']._serialized_end=1496
-  _globals['_LISTTRACEPOINTSCHUNK']._serialized_start=1498
-  _globals['_LISTTRACEPOINTSCHUNK']._serialized_end=1566
-  _globals['_TRACEPOINTINFO']._serialized_start=1568
-  _globals['_TRACEPOINTINFO']._serialized_end=1644
-  _globals['_LISTPROCESSESREQUEST']._serialized_start=1646
-  _globals['_LISTPROCESSESREQUEST']._serialized_end=1700
-  _globals['_LISTPROCESSESCHUNK']._serialized_start=1702
-  _globals['_LISTPROCESSESCHUNK']._serialized_end=1759
-  _globals['_PROCESS']._serialized_start=1762
-  _globals['_PROCESS']._serialized_end=2041
-  _globals['_MAPPING']._serialized_start=2043
-  _globals['_MAPPING']._serialized_end=2148
-  _globals['_PREFLIGHTREQUEST']._serialized_start=2150
-  _globals['_PREFLIGHTREQUEST']._serialized_end=2198
-  _globals['_NEED']._serialized_start=2201
-  _globals['_NEED']._serialized_end=2452
-  _globals['_PROGRAMNEED']._serialized_start=2454
-  _globals['_PROGRAMNEED']._serialized_end=2548
-  _globals['_MAPNEED']._serialized_start=2550
-  _globals['_MAPNEED']._serialized_end=2606
-  _globals['_HELPERNEED']._serialized_start=2608
-  _globals['_HELPERNEED']._serialized_end=2710
-  _globals['_PREFLIGHTRESPONSE']._serialized_start=2712
-  _globals['_PREFLIGHTRESPONSE']._serialized_end=2769
-  _globals['_NEEDANSWER']._serialized_start=2771
-  _globals['_NEEDANSWER']._serialized_end=2869
-  _globals['_TARGET']._serialized_start=2925
-  _globals['_TARGET']._serialized_end=3430
+  _globals['_GETKALLSYMSREQUEST']._serialized_end=1285
+  _globals['_KALLSYMSCHUNK']._serialized_start=1287
+  _globals['_KALLSYMSCHUNK']._serialized_end=1316
+  _globals['_LISTFUNCTIONSREQUEST']._serialized_start=1318
+  _globals['_LISTFUNCTIONSREQUEST']._serialized_end=1357
+  _globals['_LISTFUNCTIONSCHUNK']._serialized_start=1359
+  _globals['_LISTFUNCTIONSCHUNK']._serialized_end=1417
+  _globals['_FUNCTION']._serialized_start=1419
+  _globals['_FUNCTION']._serialized_end=1459
+  _globals['_LISTTRACEPOINTSREQUEST']._serialized_start=1461
+  _globals['_LISTTRACEPOINTSREQUEST']._serialized_end=1518
+  _globals['_LISTTRACEPOINTSCHUNK']._serialized_start=1520
+  _globals['_LISTTRACEPOINTSCHUNK']._serialized_end=1588
+  _globals['_TRACEPOINTINFO']._serialized_start=1590
+  _globals['_TRACEPOINTINFO']._serialized_end=1666
+  _globals['_LISTPROCESSESREQUEST']._serialized_start=1668
+  _globals['_LISTPROCESSESREQUEST']._serialized_end=1722
+  _globals['_LISTPROCESSESCHUNK']._serialized_start=1724
+  _globals['_LISTPROCESSESCHUNK']._serialized_end=1781
+  _globals['_PROCESS']._serialized_start=1784
+  _globals['_PROCESS']._serialized_end=2063
+  _globals['_MAPPING']._serialized_start=2065
+  _globals['_MAPPING']._serialized_end=2170
+  _globals['_PREFLIGHTREQUEST']._serialized_start=2172
+  _globals['_PREFLIGHTREQUEST']._serialized_end=2220
+  _globals['_NEED']._serialized_start=2223
+  _globals['_NEED']._serialized_end=2474
+  _globals['_PROGRAMNEED']._serialized_start=2476
+  _globals['_PROGRAMNEED']._serialized_end=2570
+  _globals['_MAPNEED']._serialized_start=2572
+  _globals['_MAPNEED']._serialized_end=2628
+  _globals['_HELPERNEED']._serialized_start=2630
+  _globals['_HELPERNEED']._serialized_end=2732
+  _globals['_PREFLIGHTRESPONSE']._serialized_start=2734
+  _globals['_PREFLIGHTRESPONSE']._serialized_end=2791
+  _globals['_NEEDANSWER']._serialized_start=2793
+  _globals['_NEEDANSWER']._serialized_end=2891
+  _globals['_TARGET']._serialized_start=2947
+  _globals['_TARGET']._serialized_end=3452
 # @@protoc_insertion_point(module_scope)

@@ -341,16 +341,20 @@ class GetKallsymsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODULE_FIELD_NUMBER: _builtins.int
+    ONLY_MODULES_FIELD_NUMBER: _builtins.int
     module: _builtins.str
     """Only symbols of this module; empty: all; "vmlinux": the kernel itself."""
+    only_modules: _builtins.bool
+    """Only what comes and goes: symbols of all modules and BPF programs."""
     def __init__(
         self,
         *,
         module: _builtins.str = ...,
+        only_modules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["module", b"module"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["module", b"module", "only_modules", b"only_modules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -627,7 +631,11 @@ class Mapping(_message.Message):
     end: _builtins.int
     file_offset: _builtins.int
     path: _builtins.str
+    """As the process sees it, " (deleted)" behind it when nothing leads to it any more;
+    "[vdso]" and the like; empty: anonymous memory, as that of JIT compilers.
+    """
     inode: _builtins.int
+    """0: there is no file."""
     build_id: _builtins.bytes
     """GNU build id; empty: none."""
     def __init__(
