@@ -30,6 +30,8 @@ SECONDS = 3600
 
 
 _HOOKS = "not adverse and not lab and not chain_flood and not chain_life"
+_FEWER = f"{_HOOKS} and not tracing_"
+"""On the slow boards: packages that trace are tried on the last one, and by `make vm`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def pushed() -> list[Run]:
     """
     *others, last = expected.PUSHED
     return [
-        *(Run(board, quick=True, only=_HOOKS) for board in others),
+        *(Run(board, quick=True, only=_FEWER) for board in others),
         Run(last, quick=True, only="adverse or lab", part="bad times"),
         Run(last, quick=True, only=_HOOKS),
         Run(others[-1], "android", quick=True, only="tour or daemon or leftovers"),
@@ -81,13 +83,16 @@ def main(words: Sequence[str] | None = None) -> int:
         begin = time.monotonic()
         with ThreadPoolExecutor(options.jobs) as pool:
             columns = list(pool.map(lambda run: _test(run, Path(folder)), runs))
+    ran = columns
+    if options.merge and MATRIX.exists():
+        columns = matrix.merged(matrix.read(MATRIX), columns)
     matrix.write(columns, MATRIX)
     print(matrix.text(columns))
     if options.docs:
         _write_page(columns)
-    failed = sum(len(each.failed) for each in columns)
+    failed = sum(len(each.failed) for each in ran)
     seconds = time.monotonic() - begin
-    print(f"\n{len(columns)} boards in {seconds:.0f} s: {failed or 'nothing'} failed; {MATRIX}")
+    print(f"\n{len(ran)} boards in {seconds:.0f} s: {failed or 'nothing'} failed; {MATRIX}")
     return 1 if failed else 0
 
 
@@ -114,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--only", default="", metavar="EXPRESSION", help="tests to run, as for pytest -k")
     add("--jobs", type=int, default=2, help="boards at once (%(default)s)")
+    add("--merge", action="store_true", help="keep the columns of other boards")
     add("--docs", action="store_true", help="write docs/boards.md, of the last run by itself")
     return parser
 

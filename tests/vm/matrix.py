@@ -113,6 +113,13 @@ def read(path: Path) -> list[Column]:
     return [Column(**each) for each in json.loads(path.read_text())]
 
 
+def merged(before: Sequence[Column], after: Sequence[Column]) -> list[Column]:
+    """Columns of an earlier run, with those of the boards that ran again in their places."""
+    fresh = {each.board: each for each in after}
+    kept = [fresh.pop(each.board, each) for each in before]
+    return [*kept, *fresh.values()]
+
+
 def _rows(columns: Sequence[Column]) -> list[list[str]]:
     names = sorted({name for each in columns for name in each.areas()})
     rows = [["", *(each.board for each in columns)]]
