@@ -116,7 +116,7 @@ class TargetService(target_pb2_grpc.TargetServicer):
         self, request: target_pb2.ListProcessesRequest, context: Context
     ) -> AsyncIterator[target_pb2.ListProcessesChunk]:
         def find() -> Iterator[list[target_pb2.Process]]:
-            return batched(_processes(list(request.pids), request.mappings), 64)
+            return batched(_processes(request), 64)
 
         async for batch in from_blocking(find):
             yield target_pb2.ListProcessesChunk(processes=batch)
@@ -168,13 +168,13 @@ def _tracepoints(pattern: str, formats: bool) -> Iterator[target_pb2.TracepointI
         )
 
 
-def _processes(pids: list[int], mappings: bool) -> Iterator[target_pb2.Process]:
+def _processes(request: target_pb2.ListProcessesRequest) -> Iterator[target_pb2.Process]:
     boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     known: dict[tuple[str, int], bytes] = {}
-    for pid in pids or processes.pids():
+    for pid in request.pids or processes.pids():
         found = processes.process(pid)
         if found is None:
-            if pids:
+            if request.pids and not request.skip_ended:
                 raise NotFound("process", str(pid))
             continue
         message = target_pb2.Process(
@@ -190,7 +190,7 @@ def _processes(pids: list[int], mappings: bool) -> Iterator[target_pb2.Process]:
             cgroup=_text(found.cgroup),
         )
         message.started_at.FromNanoseconds(boot + found.started_ns)
-        for each in processes.mappings(pid, known) if mappings else ():
+        for each in processes.mappings(pid, known) if request.mappings else ():
             message.mappings.add(
                 start=each.start,
                 end=each.end,

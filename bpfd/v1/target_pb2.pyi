@@ -520,8 +520,11 @@ class ListProcessesRequest(_message.Message):
 
     PIDS_FIELD_NUMBER: _builtins.int
     MAPPINGS_FIELD_NUMBER: _builtins.int
+    SKIP_ENDED_FIELD_NUMBER: _builtins.int
     mappings: _builtins.bool
     """Also executable mappings and their build ids."""
+    skip_ended: _builtins.bool
+    """Of `pids` leave out those that have ended; else they are NOT_FOUND."""
     @_builtins.property
     def pids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Only these; empty: all."""
@@ -531,10 +534,11 @@ class ListProcessesRequest(_message.Message):
         *,
         pids: _abc.Iterable[_builtins.int] | None = ...,
         mappings: _builtins.bool = ...,
+        skip_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mappings", b"mappings", "pids", b"pids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mappings", b"mappings", "pids", b"pids", "skip_ended", b"skip_ended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

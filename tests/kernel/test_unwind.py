@@ -14,7 +14,7 @@ from pathlib import Path
 import bpfctl
 import pytest
 from bpfctl.build import build
-from bpfctl.cli.source import facts_of
+from bpfctl.facts import facts_of
 from bpfctl.objects import LoadedObject, LoadSettings
 from bpfctl.sessions import Session
 from bpfctl.target import Target

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bpfctl.cli.source import facts_of
 from bpfctl.errors import BpfctlError
+from bpfctl.facts import facts_of
 
 from tests.vm import objects, overlay
 from tests.vm.ready import ReadyBoard

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from bpfctl.build import NoKernelTypes, build
-from bpfctl.cli.source import facts_of
 from bpfctl.errors import BpfctlError, NotSupported
+from bpfctl.facts import facts_of
 from bpfctl.kernelbtf import KernelBuild, Store, debian
 from bpfctl.objects import LoadSettings
 from bpfctl.target import Target

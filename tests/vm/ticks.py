@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bpfctl.build import build
-from bpfctl.cli.source import facts_of
 from bpfctl.events import EventStream, records
+from bpfctl.facts import facts_of
 from bpfctl.sessions import Session
 from bpfctl.target import Target
 

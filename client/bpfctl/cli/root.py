@@ -23,6 +23,7 @@ COMMANDS = {
     "detach": Entry("detach", "Detach a link."),
     "unload": Entry("unload", "Detach an object's links and drop it."),
     "top": Entry("top", "What every program costs: runs, time, CPU share, live."),
+    "profile": Entry("profile", "Where CPUs spend their time, where threads wait: stacks."),
     "test-run": Entry("test_run", "Run a program with packets: verdict, changes, time."),
     "events": Entry("events", "Show the events of a ring buffer or perf buffer."),
     "map": Entry("map", "Maps: list, show, dump, get, set, delete."),

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bpfctl.errors import InvalidArgument, NotFound
+from bpfctl.facts import facts_of
 
 if TYPE_CHECKING:
     from bpfctl.btf.parse import ByteOrder
-    from bpfctl.build import Built, TargetFacts
+    from bpfctl.build import Built
     from bpfctl.cli.invocation import Invocation
     from bpfctl.objects import ConstantValue, LoadSettings
     from bpfctl.package import Package
@@ -180,22 +181,6 @@ def setting_options(
     for option in {**_SETTINGS, **others}.values():
         function = option(function)
     return function
-
-
-def facts_of(target: Target) -> TargetFacts:
-    """What of a target matters to the compiler."""
-    from bpfctl.build import TargetFacts
-
-    info = target.info()
-    return TargetFacts(
-        machine=info.machine,
-        big_endian=info.big_endian,
-        pointer_bits=info.pointer_bits,
-        btf_sha256=target.btf.kernel_sha256(),
-        kernel_release=info.kernel_release,
-        kernel_has_btf=bool(info.btf_sha256),
-        target=target.name,
-    )
 
 
 def find(text: str) -> Path | Package:
