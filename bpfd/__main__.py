@@ -72,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end after so long without a call and without a session",
     )
+    add(
+        "--metrics",
+        metavar="ADDRESS:PORT",
+        help="metrics as OpenMetrics over HTTP on a loopback address; needs prometheus_client",
+    )
+    add(
+        "--metrics-everywhere",
+        action="store_true",
+        help="let --metrics have any address: whoever reaches it may read",
+    )
     add("--ready-fd", type=int, metavar="N", help="write a line to this descriptor when ready")
 
     add("--detach", action="store_true", help="go on in the background when ready")
@@ -137,6 +147,28 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--log belongs to --detach")
 
 
+def _metrics(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> tuple[str, int] | None:
+    """Where the page of metrics goes; ends the process when it must not go there."""
+    if not options.metrics:
+        if options.metrics_everywhere:
+            parser.error("--metrics-everywhere belongs to --metrics")
+        return None
+    from bpfd.metrics import address
+
+    try:
+        found = address.parse(options.metrics)
+    except ValueError as error:
+        parser.error(f"--metrics: {error}")
+    if not address.is_loopback(found[0]) and not options.metrics_everywhere:
+        parser.error(
+            f"--metrics: others can reach {found[0]}, and nobody is asked who they are: take"
+            " 127.0.0.1 and a tunnel (ssh -L), or add --metrics-everywhere"
+        )
+    return found
+
+
 def _log(options: argparse.Namespace) -> str:
     """File for what a detached daemon says; its folder is made."""
     path = os.path.abspath(options.log or os.path.join(options.state_dir, "bpfd.log"))
@@ -160,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return purge.run(os.path.abspath(options.bpffs), os.path.abspath(options.state_dir))
     _check(parser, options)
     _keep_small()
+    metrics = _metrics(parser, options)
     if options.detach:
         from bpfd.detach import detach
 
@@ -190,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             audit_log=options.audit_log,
             idle_exit=options.idle_exit,
             ready_fd=options.ready_fd,
+            metrics=metrics,
         )
     )
 

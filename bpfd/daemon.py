@@ -29,6 +29,8 @@ class Options:
     audit_log: str | None = None
     idle_exit: float | None = None
     ready_fd: int | None = None
+    metrics: tuple[str, int] | None = None
+    """Address and port of the page of metrics."""
 
 
 class StartError(Exception):

@@ -24,6 +24,7 @@ from bpfd import work
 from bpfd.daemon import EX_CANTCREAT, Daemon, StartError
 from bpfd.interceptor import Interceptor
 from bpfd.kernel import host
+from bpfd.metrics.exporter import Exporter
 from bpfd.objects.objects import Objects
 from bpfd.security import RULES, Role
 from bpfd.services.deployments import DeploymentsService
@@ -89,6 +90,7 @@ class Services:
     objects: Objects
     maps: MapsService
     events: EventsService
+    exporter: Exporter
     registrars: list[Callable[[grpc.aio.Server], None]] = field(default_factory=list)
     health: Any = None
 
@@ -115,10 +117,13 @@ def services(daemon: Daemon) -> Services:
     objects = Objects(daemon.options.bpffs, daemon.options.state_dir, sessions)
     objects.take_over()
     maps, events = MapsService(objects), EventsService(objects)
-    found = Services(sessions, objects, maps, events)
+    exporter = Exporter(objects.registry, daemon.activity.served, lambda: sessions.count)
+    found = Services(sessions, objects, maps, events, exporter)
     deployments = DeploymentsService()  # type: ignore[abstract]  # the interceptor answers
     found.registrars += [
-        partial(target_pb2_grpc.add_TargetServicer_to_server, TargetService(sessions)),
+        partial(
+            target_pb2_grpc.add_TargetServicer_to_server, TargetService(sessions, exporter)
+        ),
         partial(objects_pb2_grpc.add_ObjectsServicer_to_server, ObjectsService(objects)),
         partial(programs_pb2_grpc.add_ProgramsServicer_to_server, ProgramsService(objects)),
         partial(links_pb2_grpc.add_LinksServicer_to_server, LinksService(objects)),

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import inspect
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -41,6 +42,8 @@ class Activity:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.served: Counter[tuple[str, str]] = Counter()
+        """Calls that have ended, by "Service.Call" and "ok", "cancelled" or a status."""
         self.watchers: list[Callable[[], None]] = []
 
     def add(self, number: int) -> None:
@@ -48,6 +51,11 @@ class Activity:
         self.calls += number
         for watcher in self.watchers:
             watcher()
+
+    def ended(self, method: str, outcome: str) -> None:
+        """Counts a call by how it ended."""
+        service, _, name = method.rpartition("/")
+        self.served[f"{service.rpartition('.')[2]}.{name}", outcome] += 1
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
@@ -118,6 +126,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def active(self, number: int) -> None:
         """Counts the call."""
         self._activity.add(number)
+
+    def ended(self, method: str, outcome: str) -> None:
+        """Counts the call by how it ended."""
+        self._activity.ended(method, outcome)
 
 
 class _Call:
@@ -229,10 +241,12 @@ class _Served:
             error = errors.KernelError(self._method.rpartition(".")[2], error.errno, hint)
         if isinstance(error, errors.BpfdError):
             code, message, trailing = errors.to_status(error)
+            self.outcome = code.name
             self._write(code.name, message)
             error.with_traceback(None)
             await context.abort(code, message, trailing)
         if isinstance(error, grpc.aio.AbortError):
+            self.outcome = "aborted"
             self._write(str(context.code()), str(context.details()))
             raise error
         if not isinstance(error, Exception):
@@ -241,7 +255,8 @@ class _Served:
         _log.error("%s failed", self._method, exc_info=error)
         error.with_traceback(None)
         what = f"{type(error).__name__}: {error}"
-        self._write("INTERNAL", what)
+        self.outcome = "INTERNAL"
+        self._write(self.outcome, what)
         message = f"internal error in {self._method}: {what[:512]}; see the daemon's log"
         await context.abort(grpc.StatusCode.INTERNAL, message)
 
@@ -253,6 +268,7 @@ class _Served:
             with contextlib.suppress(ValueError):
                 security.leave(self._token)
         self._write(self.outcome)
+        self._owner.ended(self._method, self.outcome)
         self._owner.active(-1)
 
     def _write(self, outcome: str, detail: str = "") -> None:

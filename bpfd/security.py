@@ -63,7 +63,7 @@ def _changes(*methods: str, role: Role) -> dict[str, Rule]:
 _BPFD: dict[str, dict[str, Rule]] = {
     "Target": {
         **_reads("GetTarget", "GetBtf", "GetKallsyms", "ListFunctions"),
-        **_reads("ListTracepoints", "ListProcesses"),
+        **_reads("ListTracepoints", "ListProcesses", "GetMetrics"),
         **_reads("Preflight", role=Role.TRACER),
     },
     "Objects": {

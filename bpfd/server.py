@@ -121,6 +121,12 @@ async def _serve(options: Options, undo: contextlib.ExitStack) -> None:
     daemon = Daemon(options, audit, undo=undo)
     services = endpoints.services(daemon)
     listening = endpoints.open_all(daemon, services)
+    page = None
+    if options.metrics is not None:
+        from bpfd.metrics import port
+
+        page = await port.serve(services.exporter, *options.metrics)
+        listening.names.append(f"http://{page.name}/metrics")
     for server in listening.servers:
         await server.start()
     _IdleExit(daemon, services, stop)
@@ -133,6 +139,8 @@ async def _serve(options: Options, undo: contextlib.ExitStack) -> None:
     await stop.wait()
     _log.info("ending")
     notify("STOPPING=1")
+    if page is not None:
+        await page.close()
     await services.close("the daemon is shutting down")
     await asyncio.gather(*(server.stop(STOP_GRACE) for server in listening.servers))
     await services.closed()

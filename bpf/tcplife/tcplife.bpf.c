@@ -17,6 +17,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <bpfd/events.h>
+#include <bpfd/histogram.h>
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -97,6 +98,34 @@ struct {
 /* Connections that have ended. Written by the program, read by user space.
  * 1 MiB holds 8,738 events. */
 RING(ended, struct connection, 1 << 20);
+
+/* What connections came to that have ended. */
+struct total {
+	__u64 connections;
+	/* Payload. */
+	__u64 bytes_sent;
+	__u64 bytes_received;
+};
+
+KEY_OF_ENUM(origin);
+
+/* Totals by who opened, whether or not the event found room. Key: enum origin;
+ * value: of one CPU. Written by the program, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ACCEPTED + 1);
+	__type(key, origin_key);
+	__type(value, struct total);
+} totals SEC(".maps");
+
+/* Microseconds that connections lasted, those whose start is known. Key: 0;
+ * value: of one CPU. Written by the program, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct histogram);
+} durations SEC(".maps");
 
 static __always_inline __u32 netns_of(struct sock *sk)
 {
@@ -179,24 +208,43 @@ static __always_inline bool is_wanted(struct sock *sk)
 	return !cgroup || cgroup_of(sk) == cgroup;
 }
 
+static __always_inline void count(const struct open_connection *known,
+				  const struct connection *ended)
+{
+	__u32 origin = known->origin, zero = 0;
+	struct histogram *lasted;
+	struct total *total;
+
+	total = bpf_map_lookup_elem(&totals, &origin);
+	if (total) {
+		total->connections++;
+		total->bytes_sent += ended->bytes_sent;
+		total->bytes_received += ended->bytes_received;
+	}
+	lasted = bpf_map_lookup_elem(&durations, &zero);
+	if (lasted && known->start_ns)
+		histogram_count(lasted, ended->duration_ns / 1000, 0);
+}
+
 static __always_inline void
 report(struct trace_event_raw_inet_sock_set_state *ctx, struct sock *sk,
        struct open_connection *known)
 {
-	struct connection *connection;
+	struct connection *connection, sums = {};
 
 	if (pid && known->pid != pid)
 		return;
 	if (!known->established && !failed)
 		return;
+	sums.end_ns = bpf_ktime_get_ns();
+	if (known->start_ns)
+		sums.duration_ns = sums.end_ns - known->start_ns;
+	read_bytes(&sums, sk);
+	count(known, &sums);
 	connection = ring_reserve(ended, struct connection);
 	if (!connection)
 		return;
-	__builtin_memset(connection, 0, sizeof(*connection));
-	connection->end_ns = bpf_ktime_get_ns();
-	if (known->start_ns)
-		connection->duration_ns = connection->end_ns - known->start_ns;
-	read_bytes(connection, sk);
+	*connection = sums;
 	connection->cgroup_id = cgroup_of(sk);
 	/* Of IPv4 too: the tracepoint has the IPv4-mapped addresses there. */
 	bpf_core_read(&connection->local, sizeof(connection->local),

@@ -18,6 +18,7 @@ import asyncio
 import collections
 import select
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -28,6 +29,10 @@ T = TypeVar("T")
 
 _SHORT_WAIT = 0.001
 """Seconds between two looks at a ring that holds little, though wake-ups say it has some."""
+
+totals: Counter[str] = Counter()
+"""Records of all streams since the daemon started: "delivered" to queues, "daemon" (lost for
+lack of room in one), "kernel" (lost by rings and programs while somebody subscribed)."""
 
 _MAX_DRAINS = 16
 """Messages in one turn of the event loop, so that other calls get their turn."""
@@ -78,9 +83,11 @@ class Subscriber:
         if self._queue and self._queued + size > self.queue_bytes:
             self._sequence += taken.count
             self._lost_daemon += taken.count
+            totals["daemon"] += taken.count
             return
         self._add(taken, read_at_ns, lost)
         self._sequence += taken.count
+        totals["delivered"] += taken.count
 
     def report(self, lost: int) -> None:
         """Queues an empty batch if losses grew since the last one."""
@@ -158,6 +165,7 @@ class Reader:
         self._not_before = 0.0
         self._interval = self._poll_interval
         self._remaining: int | None = None
+        self._lost: int | None = None
         # Edge-triggered: what stays in the ring on purpose does not wake the loop again.
         self._epoll = select.epoll()
         self._listening = False
@@ -202,7 +210,11 @@ class Reader:
 
     def lost(self) -> int:
         """Records that the ring or its programs lost, since a time before all streams."""
-        return self._count_lost() + self._source.lost()
+        lost = self._count_lost() + self._source.lost()
+        if self._lost is not None and lost > self._lost:
+            totals["kernel"] += lost - self._lost
+        self._lost = lost
+        return lost
 
     def look(self) -> None:
         """A subscriber waits: drains now, or when enough may have come together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from bpfd.attach.attachment import Attachment, Program
 from bpfd.attach.chain import pins as chain_pins
@@ -15,6 +15,7 @@ from bpfd.kernel.constants import LinkType
 from bpfd.kernel.holders import LINK, MAP, PROGRAM
 from bpfd.kernel.info import LinkInfo, fdinfo, link_info, map_info, prog_info
 from bpfd.kernel.load_options import Loaded, LoadedMap, LoadedProgram
+from bpfd.metrics import declaration
 from bpfd.objects.links import Links
 from bpfd.objects.registry import HeldObject, Registry
 from bpfd.objects.store import Found, Store
@@ -183,9 +184,23 @@ def _object(found: Found) -> HeldObject | None:
     if not loaded.maps and not loaded.programs:
         return None
     held = HeldObject(found.name, None, loaded)
+    held.metrics = tuple(_metrics(note, loaded))
     if note.HasField("loaded_at"):
         held.loaded_at = note.loaded_at.ToNanoseconds() / 1e9
     return held
+
+
+def _metrics(note: objects_pb2.Object, loaded: Loaded) -> Iterator[objects_pb2.Metric]:
+    """Those of a note that its maps still allow: a file may say anything."""
+    for metric in note.metrics:
+        try:
+            declaration.check([metric])
+            found = loaded.maps.get(metric.map)
+            declaration.fit(metric, map_info(found.fd) if found is not None else None)
+        except BpfdError as error:
+            _log.warning("a metric of object %s is left out: %s", note.name, error)
+        else:
+            yield metric
 
 
 def _open(path: str, kind: str) -> int | None:

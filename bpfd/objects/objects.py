@@ -14,6 +14,7 @@ from bpfd.attach.attachment import Program
 from bpfd.attach.chain import pins as chain_pins
 from bpfd.errors import BpfdError, InvalidArgument, KernelError, LeaseExpired
 from bpfd.kernel import elf_object
+from bpfd.kernel.info import map_info
 from bpfd.kernel.load_options import (
     Cancel,
     Cancelled,
@@ -22,6 +23,7 @@ from bpfd.kernel.load_options import (
     LoadOptions,
     MapSetting,
 )
+from bpfd.metrics import declaration
 from bpfd.objects import adoption, load_request, replacing, spec, verifier_log, verifying
 from bpfd.objects.links import Links, session_of
 from bpfd.objects.registry import HeldLink, HeldObject, Registry
@@ -71,6 +73,7 @@ class Objects:
     ) -> objects_pb2.LoadResponse:
         """Loads a new object, or the next version of one. All or nothing."""
         load_request.check_source(request)
+        declaration.check(request.metrics)
         session = session_of(request.lifetime, self._sessions)
         with self.registry.reserve(request.name, replace=request.replace):
             old = self.registry.objects.get(request.name)
@@ -128,6 +131,7 @@ class Objects:
         try:
             if cancelled():
                 raise Cancelled
+            held.metrics = self._metrics(request, loaded)
             if session is None:
                 self._pin(held)
             with self.registry.lock:
@@ -183,7 +187,26 @@ class Objects:
 
             loaded = self._load(request, request.name, cancelled, adjust)
         loaded.warnings += replacing.maps_left_behind(old.loaded, loaded)
-        return self._put_in_place(old, loaded, cancelled)
+        try:
+            metrics = self._metrics(request, loaded)
+        except BpfdError:
+            loaded.unpin()
+            loaded.close()
+            raise
+        return self._put_in_place(old, loaded, metrics, cancelled)
+
+    def _metrics(
+        self, request: objects_pb2.LoadRequest, loaded: Loaded
+    ) -> tuple[objects_pb2.Metric, ...]:
+        """What is to be shown of the maps. Raises InvalidArgument where it does not fit them,
+        or what other objects show."""
+        others = [pair for pair in self.registry.metrics() if pair[0] != request.name]
+        for metric in request.metrics:
+            found = loaded.maps.get(metric.map)
+            declaration.fit(metric, map_info(found.fd) if found is not None else None)
+            for owner, other in others:
+                declaration.agree(metric, owner, other)
+        return tuple(request.metrics)
 
     def _maps_to_keep(
         self, old: HeldObject, request: objects_pb2.LoadRequest, stack: ExitStack
@@ -203,14 +226,22 @@ class Objects:
         return reuse
 
     def _put_in_place(
-        self, old: HeldObject, loaded: Loaded, cancelled: Cancel
+        self,
+        old: HeldObject,
+        loaded: Loaded,
+        metrics: tuple[objects_pb2.Metric, ...],
+        cancelled: Cancel,
     ) -> objects_pb2.LoadResponse:
         """Moves the links to the new programs, then drops the old version."""
         with old.lock:
-            return self._put_in_place_locked(old, loaded, cancelled)
+            return self._put_in_place_locked(old, loaded, metrics, cancelled)
 
     def _put_in_place_locked(
-        self, old: HeldObject, loaded: Loaded, cancelled: Cancel
+        self,
+        old: HeldObject,
+        loaded: Loaded,
+        metrics: tuple[objects_pb2.Metric, ...],
+        cancelled: Cancel,
     ) -> objects_pb2.LoadResponse:
         moved = []
         before = old.loaded
@@ -235,7 +266,7 @@ class Objects:
             loaded.close()
             raise
         with self.registry.lock:
-            old.loaded, old.replaced = loaded, True
+            old.loaded, old.metrics, old.replaced = loaded, metrics, True
             kept = {item.id for item in loaded.maps.values()}
             for item in loaded.maps.values():
                 item.pinned = item.pinned or next(

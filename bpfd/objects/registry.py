@@ -67,6 +67,8 @@ class HeldObject:
     label: str = ""
     loaded_at: float = field(default_factory=time.time)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    metrics: tuple[objects_pb2.Metric, ...] = ()
+    """What of its maps is shown as metrics."""
     replaced: bool = False
     """Whether a later version has taken the place of the one that was loaded first."""
 
@@ -226,6 +228,7 @@ class Registry:
             ],
             links=[link.message() for link in self.links_of(held.name)],
             session_label=held.label,
+            metrics=held.metrics,
         )
         message.loaded_at.FromNanoseconds(int(held.loaded_at * 1e9))
         return message
@@ -234,6 +237,13 @@ class Registry:
         """Every object as the API shows it, in the order of loading."""
         with self.lock:
             return [self.message(held) for held in self.objects.values()]
+
+    def metrics(self) -> list[tuple[str, objects_pb2.Metric]]:
+        """(object, metric) of every object, in the order of loading."""
+        with self.lock:
+            return [
+                (held.name, item) for held in self.objects.values() for item in held.metrics
+            ]
 
     def types_of(self, name: str) -> dict[str, tuple[int, int]]:
         """(program type, expected attach type) by name. Raises NotFound."""

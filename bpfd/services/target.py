@@ -12,6 +12,7 @@ from bpfd.errors import NotFound
 from bpfd.interceptor import Context
 from bpfd.kernel import host, kernel_symbols, libbpf, mounts, processes, tracepoints
 from bpfd.maps import check as map_check
+from bpfd.metrics.exporter import Exporter
 from bpfd.objects import elf_check, registry
 from bpfd.streams import batched, from_blocking
 from bpfd.v1 import target_pb2, target_pb2_grpc
@@ -19,6 +20,8 @@ from bpfd.v1 import target_pb2, target_pb2_grpc
 API_MINOR = 2
 """Grows when messages or calls are added, within package bpfd.v1."""
 
+CHUNK_BYTES = 1 << 20
+"""Of the page of metrics in one message."""
 
 _MET = {None: target_pb2.MET_UNSPECIFIED, True: target_pb2.MET_YES, False: target_pb2.MET_NO}
 
@@ -26,9 +29,10 @@ _MET = {None: target_pb2.MET_UNSPECIFIED, True: target_pb2.MET_YES, False: targe
 class TargetService(target_pb2_grpc.TargetServicer):
     """Facts of the machine; nothing here changes anything."""
 
-    def __init__(self, held: sessions.Sessions) -> None:
+    def __init__(self, held: sessions.Sessions, exporter: Exporter) -> None:
         self._host = host.host()
         self._sessions = held
+        self._exporter = exporter
 
     async def GetTarget(
         self, request: target_pb2.GetTargetRequest, context: Context
@@ -49,6 +53,13 @@ class TargetService(target_pb2_grpc.TargetServicer):
                     needs=found.needs,
                 )
         return info
+
+    async def GetMetrics(
+        self, request: target_pb2.GetMetricsRequest, context: Context
+    ) -> AsyncIterator[target_pb2.MetricsChunk]:
+        page = await self._exporter.page()
+        for at in range(0, len(page), CHUNK_BYTES):
+            yield target_pb2.MetricsChunk(data=page[at : at + CHUNK_BYTES])
 
     async def GetBtf(
         self, request: target_pb2.GetBtfRequest, context: Context

@@ -24,6 +24,60 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MetricType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_TYPE_UNSPECIFIED: _MetricType.ValueType  # 0
+    METRIC_TYPE_COUNTER: _MetricType.ValueType  # 1
+    METRIC_TYPE_GAUGE: _MetricType.ValueType  # 2
+    METRIC_TYPE_HISTOGRAM: _MetricType.ValueType  # 3
+
+class MetricType(_MetricType, metaclass=_MetricTypeEnumTypeWrapper): ...
+
+METRIC_TYPE_UNSPECIFIED: MetricType.ValueType  # 0
+METRIC_TYPE_COUNTER: MetricType.ValueType  # 1
+METRIC_TYPE_GAUGE: MetricType.ValueType  # 2
+METRIC_TYPE_HISTOGRAM: MetricType.ValueType  # 3
+Global___MetricType: _TypeAlias = MetricType  # noqa: Y015
+
+class _MetricFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_FORMAT_UNSPECIFIED: _MetricFormat.ValueType  # 0
+    """A number in decimal."""
+    METRIC_FORMAT_IPV4: _MetricFormat.ValueType  # 1
+    """4 bytes."""
+    METRIC_FORMAT_IPV6: _MetricFormat.ValueType  # 2
+    """16 bytes; ::ffff:10.0.0.1 is 10.0.0.1."""
+    METRIC_FORMAT_MAC: _MetricFormat.ValueType  # 3
+    """6 bytes."""
+    METRIC_FORMAT_TEXT: _MetricFormat.ValueType  # 4
+    """Up to the first NUL; bytes that are not UTF-8 become \\xNN."""
+    METRIC_FORMAT_HEX: _MetricFormat.ValueType  # 5
+    """Digits of all bytes in their order."""
+
+class MetricFormat(_MetricFormat, metaclass=_MetricFormatEnumTypeWrapper): ...
+
+METRIC_FORMAT_UNSPECIFIED: MetricFormat.ValueType  # 0
+"""A number in decimal."""
+METRIC_FORMAT_IPV4: MetricFormat.ValueType  # 1
+"""4 bytes."""
+METRIC_FORMAT_IPV6: MetricFormat.ValueType  # 2
+"""16 bytes; ::ffff:10.0.0.1 is 10.0.0.1."""
+METRIC_FORMAT_MAC: MetricFormat.ValueType  # 3
+"""6 bytes."""
+METRIC_FORMAT_TEXT: MetricFormat.ValueType  # 4
+"""Up to the first NUL; bytes that are not UTF-8 become \\xNN."""
+METRIC_FORMAT_HEX: MetricFormat.ValueType  # 5
+"""Digits of all bytes in their order."""
+Global___MetricFormat: _TypeAlias = MetricFormat  # noqa: Y015
+
 class _RelocationKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -59,6 +113,7 @@ class LoadRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the daemon; letters, digits, '_' and '-', at most 64 bytes."""
     elf: _builtins.bytes
@@ -73,6 +128,12 @@ class LoadRequest(_message.Message):
     def spec(self) -> Global___ObjectSpec: ...
     @_builtins.property
     def options(self) -> Global___LoadOptions: ...
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metric]:
+        """What of the object's maps the daemon shows as metrics (Target.GetMetrics, and the port of
+        `bpfd serve --metrics`); at most 64. With `replace` they take the place of the old ones.
+        """
+
     def __init__(
         self,
         *,
@@ -82,16 +143,211 @@ class LoadRequest(_message.Message):
         spec: Global___ObjectSpec | None = ...,
         options: Global___LoadOptions | None = ...,
         replace: _builtins.bool = ...,
+        metrics: _abc.Iterable[Global___Metric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["elf", b"elf", "lifetime", b"lifetime", "options", b"options", "source", b"source", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elf", b"elf", "lifetime", b"lifetime", "name", b"name", "options", b"options", "replace", b"replace", "source", b"source", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elf", b"elf", "lifetime", b"lifetime", "metrics", b"metrics", "name", b"name", "options", b"options", "replace", b"replace", "source", b"source", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["elf", "spec"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___LoadRequest: _TypeAlias = LoadRequest  # noqa: Y015
+
+@_typing.final
+class Metric(_message.Message):
+    """One family of OpenMetrics, made of the entries of a map. It says where in keys and values
+    the numbers are: the daemon reads them there and knows nothing else of the types.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAP_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    HELP_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    HISTOGRAM_FIELD_NUMBER: _builtins.int
+    map: _builtins.str
+    """Full name in the object; an array or hash, per-CPU or not."""
+    name: _builtins.str
+    """Of the family: letters, digits, '_' and ':', at most 128; no "_total" or another suffix of
+    OpenMetrics, not "bpfd_...", which the daemon's own have.
+    """
+    type: Global___MetricType.ValueType
+    help: _builtins.str
+    """One line for people, at most 512 bytes."""
+    unit: _builtins.str
+    """"seconds", "bytes", ...; the name ends with it; empty: none."""
+    factor: _builtins.float
+    """What a 1 in the map is in `unit`, for example 1e-9 for nanoseconds; 0: 1."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricLabel]:
+        """Of each entry, from its key; a label "object" comes by itself. Entries with the same
+        labels are added up, as are the values of all CPUs. At most 8.
+        """
+
+    @_builtins.property
+    def value(self) -> Global___MetricField:
+        """Counters and gauges: the number in a value; in an entry of each CPU."""
+
+    @_builtins.property
+    def histogram(self) -> Global___MetricHistogram:
+        """Histograms: the slots in a value."""
+
+    def __init__(
+        self,
+        *,
+        map: _builtins.str = ...,
+        name: _builtins.str = ...,
+        type: Global___MetricType.ValueType = ...,
+        help: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        factor: _builtins.float = ...,
+        labels: _abc.Iterable[Global___MetricLabel] | None = ...,
+        value: Global___MetricField | None = ...,
+        histogram: Global___MetricHistogram | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "help", b"help", "histogram", b"histogram", "labels", b"labels", "map", b"map", "name", b"name", "type", b"type", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Metric: _TypeAlias = Metric  # noqa: Y015
+
+@_typing.final
+class MetricField(_message.Message):
+    """Some bytes of a key or of a value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    NETWORK_ORDER_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    size: _builtins.int
+    """Bytes: 1, 2, 4 or 8 of numbers; labels of text up to 256."""
+    signed: _builtins.bool
+    network_order: _builtins.bool
+    """In network order; else in the target's own."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        size: _builtins.int = ...,
+        signed: _builtins.bool = ...,
+        network_order: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["network_order", b"network_order", "offset", b"offset", "signed", b"signed", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricField: _TypeAlias = MetricField  # noqa: Y015
+
+@_typing.final
+class MetricLabel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class NamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Letters, digits and '_', at most 64; not "object", "le" or "__..."."""
+    format: Global___MetricFormat.ValueType
+    @_builtins.property
+    def field(self) -> Global___MetricField:
+        """In the key."""
+
+    @_builtins.property
+    def names(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Of numbers: names in place of numbers, for example of an enum; at most 256."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        field: Global___MetricField | None = ...,
+        format: Global___MetricFormat.ValueType = ...,
+        names: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["field", b"field"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "format", b"format", "name", b"name", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricLabel: _TypeAlias = MetricLabel  # noqa: Y015
+
+@_typing.final
+class MetricHistogram(_message.Message):
+    """Slots as `bpf/include/bpfd/histogram.h` counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    SLOT_SIZE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Bytes from the start of a value to the first slot."""
+    slots: _builtins.int
+    """2 to 256."""
+    slot_size: _builtins.int
+    """Bytes of a slot: 4 or 8."""
+    step: _builtins.int
+    """Slot N counts values from N * step to (N + 1) * step - 1, in the map's own unit; 0: slot 0
+    the value 0, slot N those from 2^(N-1) to 2^N - 1. The last one has no end.
+    """
+    @_builtins.property
+    def sum(self) -> Global___MetricField:
+        """The sum of all values; unset: nobody counts it."""
+
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        slot_size: _builtins.int = ...,
+        step: _builtins.int = ...,
+        sum: Global___MetricField | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sum", b"sum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "slot_size", b"slot_size", "slots", b"slots", "step", b"step", "sum", b"sum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricHistogram: _TypeAlias = MetricHistogram  # noqa: Y015
 
 @_typing.final
 class LoadOptions(_message.Message):
@@ -567,6 +823,7 @@ class Object(_message.Message):
     MAPS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
     SESSION_LABEL_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     session_label: _builtins.str
     """Label of the session that owns it."""
@@ -582,6 +839,10 @@ class Object(_message.Message):
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___Link]:
         """Links of its programs, by name."""
 
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metric]:
+        """As LoadRequest.metrics said."""
+
     def __init__(
         self,
         *,
@@ -592,10 +853,11 @@ class Object(_message.Message):
         maps: _abc.Iterable[Global___ObjectMap] | None = ...,
         links: _abc.Iterable[Global___Link] | None = ...,
         session_label: _builtins.str = ...,
+        metrics: _abc.Iterable[Global___Metric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "loaded_at", b"loaded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "links", b"links", "loaded_at", b"loaded_at", "maps", b"maps", "name", b"name", "programs", b"programs", "session_label", b"session_label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "links", b"links", "loaded_at", b"loaded_at", "maps", b"maps", "metrics", b"metrics", "name", b"name", "programs", b"programs", "session_label", b"session_label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

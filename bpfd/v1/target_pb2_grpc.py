@@ -70,6 +70,11 @@ class TargetStub:
                 request_serializer=bpfd_dot_v1_dot_target__pb2.PreflightRequest.SerializeToString,
                 response_deserializer=bpfd_dot_v1_dot_target__pb2.PreflightResponse.FromString,
                 _registered_method=True)
+        self.GetMetrics = channel.unary_stream(
+                '/bpfd.v1.Target/GetMetrics',
+                request_serializer=bpfd_dot_v1_dot_target__pb2.GetMetricsRequest.SerializeToString,
+                response_deserializer=bpfd_dot_v1_dot_target__pb2.MetricsChunk.FromString,
+                _registered_method=True)
 
 
 class TargetServicer:
@@ -123,6 +128,14 @@ class TargetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMetrics(self, request, context):
+        """The page of metrics, as `bpfd serve --metrics` has it on a port: what the objects declare
+        (LoadRequest.metrics), and the daemon's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TargetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +173,11 @@ def add_TargetServicer_to_server(servicer, server):
                     servicer.Preflight,
                     request_deserializer=bpfd_dot_v1_dot_target__pb2.PreflightRequest.FromString,
                     response_serializer=bpfd_dot_v1_dot_target__pb2.PreflightResponse.SerializeToString,
+            ),
+            'GetMetrics': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetMetrics,
+                    request_deserializer=bpfd_dot_v1_dot_target__pb2.GetMetricsRequest.FromString,
+                    response_serializer=bpfd_dot_v1_dot_target__pb2.MetricsChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -352,6 +370,33 @@ class Target:
             '/bpfd.v1.Target/Preflight',
             bpfd_dot_v1_dot_target__pb2.PreflightRequest.SerializeToString,
             bpfd_dot_v1_dot_target__pb2.PreflightResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/bpfd.v1.Target/GetMetrics',
+            bpfd_dot_v1_dot_target__pb2.GetMetricsRequest.SerializeToString,
+            bpfd_dot_v1_dot_target__pb2.MetricsChunk.FromString,
             options,
             channel_credentials,
             insecure,

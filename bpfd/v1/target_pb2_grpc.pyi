@@ -46,6 +46,10 @@ class TargetStub:
     """Which of the needs of an object are met, before the object itself is tried
     (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
     """
+    GetMetrics: _grpc.UnaryStreamMultiCallable[_target_pb2.GetMetricsRequest, _target_pb2.MetricsChunk]
+    """The page of metrics, as `bpfd serve --metrics` has it on a port: what the objects declare
+    (LoadRequest.metrics), and the daemon's own.
+    """
 
 @_typing.type_check_only
 class TargetAsyncStub(TargetStub):
@@ -64,6 +68,10 @@ class TargetAsyncStub(TargetStub):
     Preflight: _aio.UnaryUnaryMultiCallable[_target_pb2.PreflightRequest, _target_pb2.PreflightResponse]  # type: ignore[assignment]
     """Which of the needs of an object are met, before the object itself is tried
     (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
+    """
+    GetMetrics: _aio.UnaryStreamMultiCallable[_target_pb2.GetMetricsRequest, _target_pb2.MetricsChunk]  # type: ignore[assignment]
+    """The page of metrics, as `bpfd serve --metrics` has it on a port: what the objects declare
+    (LoadRequest.metrics), and the daemon's own.
     """
 
 class TargetServicer(metaclass=_abc_1.ABCMeta):
@@ -122,6 +130,16 @@ class TargetServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_target_pb2.PreflightResponse, _abc.Awaitable[_target_pb2.PreflightResponse]]:
         """Which of the needs of an object are met, before the object itself is tried
         (Objects.Verify). Tiny programs and maps are made for a moment; nothing is left.
+        """
+
+    @_abc_1.abstractmethod
+    def GetMetrics(
+        self,
+        request: _target_pb2.GetMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_target_pb2.MetricsChunk], _abc.AsyncIterator[_target_pb2.MetricsChunk]]:
+        """The page of metrics, as `bpfd serve --metrics` has it on a port: what the objects declare
+        (LoadRequest.metrics), and the daemon's own.
         """
 
 def add_TargetServicer_to_server(servicer: TargetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

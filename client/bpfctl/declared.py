@@ -30,16 +30,30 @@ def asks(info: common_pb2.KernelMap, member: str) -> bool:
 
 def type_id(btf: Btf, info: common_pb2.KernelMap, member: str) -> int:
     """The id of the declared type; 0: the BTF has no such map. Pure."""
-    from bpfctl.btf import kinds
-
     name = info.member or info.name
     for variable in btf.variables(".maps"):
         cut = variable.name[:_KERNEL_NAME_BYTES]
         if variable.name != name and (info.member or cut != name):
             continue
-        declaration = _behind(btf, variable.type_id)
-        if not isinstance(declaration, kinds.Composite):
-            continue
+        if found := _pointed(btf, variable.type_id, member):
+            return found
+    return 0
+
+
+def of_map(btf: Btf, name: str, member: str) -> int:
+    """The same for a map by its full name."""
+    for variable in btf.variables(".maps"):
+        if variable.name == name:
+            return _pointed(btf, variable.type_id, member)
+    return 0
+
+
+def _pointed(btf: Btf, variable: int, member: str) -> int:
+    """What the member of a map's declaration points to; 0: it has none."""
+    from bpfctl.btf import kinds
+
+    declaration = _behind(btf, variable)
+    if isinstance(declaration, kinds.Composite):
         for field in declaration.members:
             pointer = btf.resolve(field.type)
             if field.name == member and isinstance(pointer, kinds.Reference):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ class LoadSettings:
     """What fentry, fexit, fmod_ret, lsm, tp_btf, iter and freplace programs are checked
     against, by their name: FUNCTION, or OBJECT/PROGRAM:FUNCTION of a loaded program, or a
     kernel id or a pin before the colon; nothing behind it: what the section says."""
+    metrics: Sequence[objects_pb2.Metric] = ()
+    """What of the maps the daemon shows as metrics, see `bpfctl.metrics`."""
     log_level: int = 0
     """Verifier log of every program: 0 of refused ones only, 1, 2 or 4 (statistics)."""
 

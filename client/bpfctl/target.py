@@ -153,8 +153,11 @@ class Target:
         from bpfd.v1 import objects_pb2
 
         check_size(elf, self._info.limits.object_bytes)
-        options = self._options(elf, settings or LoadSettings())
-        request = objects_pb2.LoadRequest(name=name, elf=elf, options=options, replace=replace)
+        settings = settings or LoadSettings()
+        options = self._options(elf, settings)
+        request = objects_pb2.LoadRequest(
+            name=name, elf=elf, options=options, replace=replace, metrics=settings.metrics
+        )
         request.lifetime.CopyFrom(_lifetime(session))
         answer = self.rpc.call(self.rpc.objects.Load, request, "Objects.Load", timeout)
         return LoadedObject(self, answer.object, session, answer.logs, answer.warnings)

@@ -108,7 +108,8 @@ def _programs(machine: str) -> Path:
 
 def _digest() -> str:
     digest = hashlib.sha256(CLANG.encode())
-    for path in (Path(__file__), Path(clang.__file__), *sorted(clang.PROGRAMS.iterdir())):
+    programs = sorted(path for path in clang.PROGRAMS.rglob("*") if path.is_file())
+    for path in (Path(__file__), Path(clang.__file__), *programs):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for source in LIBRARIES.values():
         digest.update(source.encode())

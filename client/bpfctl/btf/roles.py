@@ -239,6 +239,18 @@ class Enumeration(IntegerRole):
         rest = raw & ~sum(value for value in self._names if value & raw)
         return "|".join([*names, hex(rest)] if rest else names) if names else raw
 
+    def names(self, most: int) -> dict[int, str]:
+        """At most so many names by the numbers that the memory holds, those of flags put
+        together among them."""
+        found = {self._signed(value): name for value, name in self._names.items()}
+        every = sum(value for value in self._names) if self._flags else 0
+        if 0 < every < most:
+            for raw in range(1, every + 1):
+                text = self.show(raw)
+                if isinstance(text, str):
+                    found.setdefault(raw, text)
+        return dict(sorted(found.items())[:most])
+
     def read(self, value: object, field: str) -> int:
         if not isinstance(value, str):
             return self.number(value, field)

@@ -27,6 +27,7 @@ COMMANDS = {
     "test-run": Entry("test_run", "Run a program with packets: verdict, changes, time."),
     "events": Entry("events", "Show the events of a ring buffer or perf buffer."),
     "map": Entry("map", "Maps: list, show, dump, get, set, delete."),
+    "metrics": Entry("metrics", "What loaded packages and the daemon count, as OpenMetrics."),
     "object": Entry("object", "Objects that the daemon holds: list, show."),
     "program": Entry("program", "Programs of the kernel: list, show, dump, graph."),
     "ps": Entry("ps", "Every program: where it runs, who holds it, its maps and memory."),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bpfctl.package import Package
     from bpfctl.package.alternatives import Chosen
     from bpfctl.target import Target
+    from bpfd.v1 import objects_pb2
 
 _building: defaultdict[tuple[object, ...], threading.Lock] = defaultdict(threading.Lock)
 """Held while something is compiled for a kind of target."""
@@ -296,10 +297,14 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
     constants: Mapping[str, ConstantValue]
     skip = [*texts.skip]
     record_types: dict[str, str] = {}
+    metrics: list[objects_pb2.Metric] = []
     if source.package is not None:
+        from bpfctl.metrics import of_package
+
         record_types = {events.map: events.type for events in source.package.events}
         resolved = source.package.resolve(values)
         constants = resolved.constants
+        metrics = of_package(source.package, source.elf, resolved.values)
         sizes = {**resolved.sizes, **sizes}
         skip += [
             item.name
@@ -320,6 +325,7 @@ def load_settings(source: Source, texts: SettingTexts) -> LoadSettings:
         skip=skip,
         also=texts.also,
         functions=pairs(texts.functions, "--function"),
+        metrics=metrics,
         log_level=texts.log_level,
     )
 

@@ -37,6 +37,15 @@ def check(package: Package, obj: ObjectFile) -> None:
         _known(package, f"{where}.type", "struct", events.type, types)
         if events.lost is not None:
             _known(package, f"{where}.lost", "map", events.lost, maps)
+    if package.metrics:
+        from bpfctl.metrics import describe
+
+        values = package.resolve({}).values
+        try:
+            for metric in package.metrics:
+                describe(metric, obj, values)
+        except PackageError as error:
+            raise PackageError(f"{package.folder / 'package.toml'}: {error}") from None
 
 
 def _known(package: Package, where: str, what: str, name: str, there: Collection[str]) -> None:

@@ -189,6 +189,25 @@ class View:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What of a map the daemon shows as a metric."""
+
+    name: str
+    type: str
+    """"counter", "gauge" or "histogram"."""
+    map: str
+    help: str
+    value: str
+    """Member of the value with the number or slots; "": `slots`, or the value itself."""
+    labels: tuple[tuple[str, str], ...]
+    """(label, member of the key); of a key that is no struct the one member is "key"."""
+    unit: str
+    """Of what is in the map, one of `views.UNITS`; "": plain numbers."""
+    step: int | str
+    """Histograms: as of a view."""
+
+
+@dataclass(frozen=True)
 class Resolved:
     """What is written before the load."""
 
@@ -218,6 +237,7 @@ class Package:
     features: tuple[Feature, ...]
     alternatives: tuple[Alternative, ...] = ()
     views: tuple[View, ...] = ()
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:

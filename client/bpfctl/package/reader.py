@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .metrics import metrics
 from .model import (
     INTEGER,
     PARAMETERS,
@@ -53,6 +54,7 @@ def read(folder: Path, raw: dict[str, Any]) -> Package:
         features=tuple(_feature(table) for table in top.tables("features")),
         alternatives=tuple(_alternative(table) for table in top.tables("alternatives")),
         views=views(top),
+        metrics=metrics(top),
     )
     top.done()
     if package.name != folder.name:
@@ -66,6 +68,9 @@ def read(folder: Path, raw: dict[str, Any]) -> Package:
     settings = {setting.name: setting for setting in package.settings}
     for view in package.views:
         check_step(f"views[{view.name}].step", view.step, settings)
+    unique("metrics", [metric.name for metric in package.metrics])
+    for metric in package.metrics:
+        check_step(f"metrics[{metric.name}].step", metric.step, settings)
     for entry in package.maps:
         if entry.size is None:
             continue
