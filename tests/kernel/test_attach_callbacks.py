@@ -13,7 +13,7 @@ import pytest
 
 from bpfd import attach, errors
 from bpfd.attach.attachment import Program
-from bpfd.kernel import elf_object, host, syscall
+from bpfd.kernel import elf_object, host, kernel_symbols, syscall
 from bpfd.kernel.load_options import Constant, Loaded, LoadOptions, ProgramSetting
 from bpfd.v1 import attach_pb2
 from tests.kernel import clang
@@ -52,7 +52,9 @@ def run(found: Loaded, size: int = 64, name: str = "program") -> int:
 
 
 def test_work_runs_later() -> None:
-    with loaded("callbacks", "WORK") as found:
+    symbols = b"".join(kernel_symbols.kallsyms("vmlinux")).split()
+    define = "SET_WORK" if b"bpf_wq_set_callback" in symbols else "WORK"
+    with loaded("callbacks", define) as found:
         assert run(found) == 0
         assert eventually(lambda: sum(variables(found, 2)) == 1)
 

@@ -29,6 +29,12 @@ _RUN = """
 cd {folder} || exit 9
 for module in {modules}; do modprobe $module 2>/dev/null; done
 mkdir -p tmp
+# `ip netns` keeps its names there. Android has no /run, and a / that only the owner writes to.
+mkdir -p /run/netns 2>/dev/null || {{
+    mount -o remount,rw / && mkdir -p /run
+    mount -o remount,ro /
+    mount -t tmpfs tmpfs /run
+}}
 export PATH={folder}/tools:$PATH TMPDIR={folder}/tmp HOME={folder}/tmp
 export BPFD_BUNDLE={bundle} BPFD_TEST_PROGRAM={bundle}/bpfd BPFD_TEST_SHARED_DAEMON=1
 export BPFD_TEST_OBJECTS={folder}/objects BPFD_TEST_REPORT={folder}/report.jsonl
