@@ -115,26 +115,35 @@ __attribute__((noinline, used)) void start(long *stack)
 }
 
 #if defined(__x86_64__)
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n"
-    " call start\n");
+__asm__(".globl _start\n.type _start, @function\n_start: .cfi_startproc\n"
+    " .cfi_undefined rip\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n"
+    " .cfi_endproc\n.size _start, . - _start\n");
 #elif defined(__aarch64__)
-__asm__(".globl _start\n_start: mov x29, xzr\n mov x30, xzr\n mov x0, sp\n bl start\n");
+__asm__(".globl _start\n.type _start, @function\n_start: .cfi_startproc\n"
+    " .cfi_undefined x30\n mov x29, xzr\n mov x30, xzr\n mov x0, sp\n bl start\n"
+    " .cfi_endproc\n.size _start, . - _start\n");
 #endif
 """
 
 
-def compile_to(folder: Path, name: str, machine: str = "") -> tuple[Path, Path]:
+def compile_to(
+    folder: Path, name: str, machine: str = "", *, frame_pointers: bool = True
+) -> tuple[Path, Path]:
     """The program with symbols and lines, and a stripped copy; both are called `name`."""
     whole, bare = folder / "unstripped" / name, folder / "stripped" / name
     for path in (whole, bare):
         path.parent.mkdir(parents=True, exist_ok=True)
     triple = f"{machine or platform.machine()}-linux-gnu"
     # Not by content: both have to have the same.
-    build_id = hashlib.sha1((SOURCE + triple).encode()).hexdigest()
+    build_id = hashlib.sha1(f"{SOURCE}{triple}{frame_pointers}".encode()).hexdigest()
     command = [CLANG, f"--target={triple}", "-xc", "-", f"-Wl,--build-id=0x{build_id}"]
-    command += ["-O1", "-g", "-ffreestanding", "-fno-omit-frame-pointer", "-nostdlib"]
+    command += ["-O1", "-g", "-ffreestanding", "-nostdlib", "-fasynchronous-unwind-tables"]
     command += ["-fno-stack-protector", "-static", "-fuse-ld=lld"]
-    command += ["-mno-omit-leaf-frame-pointer", "-fno-optimize-sibling-calls"]
+    command += ["-fno-optimize-sibling-calls"]
+    if frame_pointers:
+        command += ["-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"]
+    else:
+        command += ["-fomit-frame-pointer"]
     for path, more in ((whole, []), (bare, ["-Wl,--strip-all"])):
         subprocess.run([*command, *more, "-o", str(path)], input=SOURCE, text=True, check=True)
     return whole, bare

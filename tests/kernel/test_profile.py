@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from bpfctl.profiles.collect import Collector
 from bpfctl.profiles.counted import LATE
 from bpfctl.profiles.model import Profile, Sample
 from bpfctl.profiles.resolve import CUT, RUNNABLE, finished
-from bpfctl.profiles.wish import Wish
+from bpfctl.profiles.wish import UNWIND_MACHINES, Wish
 from bpfctl.symbols import Symbolizer
 from bpfctl.symbols.store import Store
 from bpfctl.target import Target
@@ -34,6 +35,10 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
     cli_support.needs_clang,
 ]
+
+tables_here = pytest.mark.skipif(
+    platform.machine() not in UNWIND_MACHINES, reason="no unwind tables on this processor"
+)
 
 SECONDS = 60.0
 OFTEN = 997
@@ -125,6 +130,52 @@ def test_shares_of_a_stripped_program(target: Target, bare: Path) -> None:
         if frame.name in burner.SHARES
     }
     assert {name for name, _, line in places if line} == set(burner.SHARES)
+
+
+@tables_here
+def test_a_program_without_frame_pointers(target: Target, tmp_path: Path) -> None:
+    whole, bare = burner.compile_to(tmp_path, f"nofp-{os.getpid()}", frame_pointers=False)
+    Store().add(whole.parent)
+    found = {}
+    with running(bare, "b") as process:
+        for unwind in ("tables", "frame-pointers"):
+            wish = Wish(pids=(process.pid,), frequency=OFTEN, kernel=False, unwind=unwind)
+            with Collector(target, wish) as collector:
+                samples_at_least(collector, 500)
+                found[unwind] = with_names(collector)
+            assert not collector.without_tables
+    by_tables = found["tables"]
+    assert not by_tables.missed
+    assert total(by_tables.samples, "work") == total(by_tables.samples)
+    assert {sample.stack[0].name for sample in by_tables.samples} == {"_start"}
+    assert sum(total(by_tables.samples, each) for each in burner.SHARES) >= 0.99 * total(
+        by_tables.samples
+    )
+    by_pointers = found["frame-pointers"].samples
+    assert total(by_pointers, "work") < total(by_pointers) / 2
+
+
+@tables_here
+def test_tables_come_while_it_is_sampled(target: Target, tmp_path: Path) -> None:
+    """The shell and the C library have no frame pointers; which process it is is not known
+    before."""
+    program = tmp_path / f"sh-{os.getpid()}"
+    program.symlink_to("/bin/sh")
+    with running(program, "-c", "while :; do :; done") as process:
+        wish = Wish(comm=program.name, frequency=OFTEN, kernel=False)
+        with Collector(target, wish) as collector:
+            samples_at_least(collector, 1)
+            until = time.monotonic() + SECONDS
+            while max(map(len, collector.counted.stacks.copy().values()), default=0) < 6:
+                assert not collector.ended.is_set()
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            found = with_names(collector)
+    assert {sample.pid for sample in found.samples} == {process.pid}
+    walked = [sample for sample in found.samples if len(sample.stack) >= 6]
+    assert all(any("libc_start" in each.name for each in sample.stack) for sample in walked)
+    late = collector.missed["stacks of user space by frame pointers: no tables yet"]
+    assert 1 <= late < collector.counted.samples
 
 
 def test_times_of_a_program_that_waits_and_ends(target: Target, bare: Path) -> None:

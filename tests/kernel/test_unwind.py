@@ -17,11 +17,12 @@ from bpfctl.build import build
 from bpfctl.facts import facts_of
 from bpfctl.objects import LoadedObject, LoadSettings
 from bpfctl.sessions import Session
+from bpfctl.symbols.process import Process, snapshot
 from bpfctl.target import Target
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from bpfd.v1 import attach_pb2, target_pb2
+from bpfd.v1 import attach_pb2
 from tests.kernel.clang import PROGRAMS, clang
 from tests.kernel.conftest import RunningDaemon
 from tests.kernel.hooks_support import needs_root
@@ -60,17 +61,11 @@ class Watched:
     pid: int
     binary: Path
 
-    def process(self) -> target_pb2.Process:
-        request = target_pb2.ListProcessesRequest(pids=[self.pid], mappings=True)
-        rpc = self.target.rpc
-        with rpc.stream(rpc.target.ListProcesses, request, "Target.ListProcesses") as chunks:
-            (found,) = (each for chunk in chunks for each in chunk.processes)
-        return found
+    def process(self) -> Process:
+        return snapshot(self.target, [self.pid])[self.pid]
 
     def unwinder(self) -> Unwinder:
-        return Unwinder(
-            self.target, self.session, self.loaded, lambda _, each: Path(each.path).read_bytes()
-        )
+        return Unwinder(self.target, self.session, self.loaded, lambda _, each: Path(each.path))
 
     def stacks(self) -> list[tuple[int, list[str]]]:
         """How each walk ended, and functions of the program itself, the innermost first."""

@@ -26,6 +26,10 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpfd/shown.h>
+#if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
+#define STACKS_BY_TABLES
+#include <bpfd/unwind.h>
+#endif
 
 /* Frames of a stack at most: kernel.perf_event_max_stack, unless changed. */
 #define STACK_DEPTH 127
@@ -97,6 +101,9 @@ enum stack_event {
 	TRUNCATED,
 	/* A process whose children are followed had a child too many. */
 	PIDS_FULL,
+	/* The sum is kept, its stack of user space was walked by frame pointers,
+	 * as there were no tables of the process yet. */
+	TABLES_LATE,
 	STACK_EVENTS,
 };
 
@@ -105,6 +112,8 @@ const volatile bool per_thread = false;
 /* Leave out the kernel's stacks, or those of user space. */
 const volatile bool without_kernel = false;
 const volatile bool without_user = false;
+/* Walk stacks of user space by tables of bpfd/unwind.h, else by frame pointers. */
+const volatile bool by_tables = false;
 /* Only processes in the map `pids`. */
 const volatile bool only_pids = false;
 /* Only tasks of this cgroup and those below, by id; 0: all. */
@@ -241,27 +250,11 @@ static __always_inline void keep_stack(void *map, __u64 hash,
 		count_event(STACKS_BUSY);
 }
 
-/*
- * Takes the stack of the task that runs (flags: BPF_F_USER_STACK or 0) and
- * returns its hash; 0: there is none.
- */
-static __always_inline __u64 put_stack(void *ctx, __u64 flags)
+/* Keeps a stack with zeros behind its last address, and returns its hash. */
+static __always_inline __u64 hash_and_keep(struct stack *stack)
 {
-	__u32 zero = 0;
-	struct stack *stack = bpf_map_lookup_elem(&stack_room, &zero);
 	__u64 hash = 14695981039346656037ULL;
-	long bytes;
 
-	if (!stack)
-		return 0;
-	/* It fills the rest with zeros. */
-	bytes = bpf_get_stack(ctx, stack, sizeof(*stack), flags);
-	if (bytes < 0)
-		count_event(flags ? USER_UNREADABLE : KERNEL_UNREADABLE);
-	if (bytes <= 0)
-		return 0;
-	if (bytes == sizeof(*stack))
-		count_event(TRUNCATED);
 	/* By FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/, of words in
 	 * place of bytes; so high bits are folded into the low ones. */
 	for (__u32 i = 0; i < STACK_DEPTH; i++) {
@@ -276,6 +269,51 @@ static __always_inline __u64 put_stack(void *ctx, __u64 flags)
 	else
 		keep_stack(&stacks_0, hash, stack);
 	return hash;
+}
+
+/*
+ * Takes the stack of the task that runs (flags: BPF_F_USER_STACK or 0) as the
+ * kernel walks it, and returns its hash; 0: there is none.
+ */
+static __always_inline __u64 put_stack(void *ctx, __u64 flags)
+{
+	__u32 zero = 0;
+	struct stack *stack = bpf_map_lookup_elem(&stack_room, &zero);
+	long bytes;
+
+	if (!stack)
+		return 0;
+	/* It fills the rest with zeros. */
+	bytes = bpf_get_stack(ctx, stack, sizeof(*stack), flags);
+	if (bytes < 0)
+		count_event(flags ? USER_UNREADABLE : KERNEL_UNREADABLE);
+	if (bytes <= 0)
+		return 0;
+	if (bytes == sizeof(*stack))
+		count_event(TRUNCATED);
+	return hash_and_keep(stack);
+}
+
+/* The same for user space, by tables where that is wished and possible. */
+static __always_inline __u64 put_user_stack(void *ctx)
+{
+#ifdef STACKS_BY_TABLES
+	_Static_assert(UNWIND_DEPTH == STACK_DEPTH, "as deep as others");
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct unwound *at;
+
+	if (by_tables && bpf_map_lookup_elem(&unwind_processes, &pid)) {
+		at = unwind_user();
+		if (at && at->end != UNWIND_NO_MACHINE) {
+			if (at->end == UNWIND_TOO_DEEP)
+				count_event(TRUNCATED);
+			return hash_and_keep((struct stack *)at->addresses);
+		}
+	} else if (by_tables) {
+		count_event(TABLES_LATE);
+	}
+#endif
+	return put_stack(ctx, BPF_F_USER_STACK);
 }
 
 static __always_inline void add_to(void *map, struct stack_key *key,
@@ -317,7 +355,7 @@ static __always_inline void put_stacks(void *ctx, struct stack_key *key,
 	if (!without_kernel)
 		key->kernel = put_stack(ctx, 0);
 	if (!without_user && !(BPF_CORE_READ(task, flags) & PF_KTHREAD))
-		key->user = put_stack(ctx, BPF_F_USER_STACK);
+		key->user = put_user_stack(ctx);
 }
 
 /*

@@ -26,6 +26,7 @@
 #endif
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+#include <bpfd/shown.h>
 
 /* As many as kernel.perf_event_max_stack. */
 #define UNWIND_DEPTH 127
@@ -103,7 +104,8 @@ struct unwound {
 	__u32 count;
 	/* enum unwind_end */
 	__u32 end;
-	/* The innermost first; return addresses from the second on. */
+	/* The innermost first; return addresses from the second on. Zeros behind
+	 * the last. */
 	__u64 addresses[UNWIND_DEPTH + 1];
 	/* While walking. */
 	__u64 pc, sp, fp, lr;
@@ -136,11 +138,13 @@ struct {
 		});
 } unwind_tables SEC(".maps");
 
-/* Walks by enum unwind_end. */
+KEY_OF_ENUM(unwind_end);
+
+/* Walks by enum unwind_end. Written by programs, read by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, UNWIND_ENDS);
-	__type(key, __u32);
+	__type(key, unwind_end_key);
 	__type(value, __u64);
 } unwind_ends SEC(".maps");
 
@@ -393,6 +397,7 @@ static __always_inline struct unwound *unwind_user(void)
 
 	if (!at)
 		return NULL;
+	__builtin_memset(at->addresses, 0, sizeof(at->addresses));
 	at->count = 0;
 	at->exact = 1;
 	at->lr = 0;

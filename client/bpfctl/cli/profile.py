@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bpfctl.profiles.collect import Collector
     from bpfctl.profiles.model import Profile
-    from bpfctl.profiles.wish import Event, Per, Wish
+    from bpfctl.profiles.wish import Event, Per, Unwind, Wish
 
 _COLUMNS = ("self", "self_percent", "total", "total_percent", "function", "module")
 _DEFAULT_SECONDS = 30.0
@@ -45,6 +45,7 @@ class Options:
     event: str
     kernel_only: bool
     user_only: bool
+    unwind: str
     per: str
     live: bool
     count: int
@@ -68,6 +69,7 @@ class Options:
             idle=self.idle,
             kernel=not self.user_only,
             user=not self.kernel_only,
+            unwind=cast("Unwind", self.unwind),
             per=cast("Per", self.per),
             min_ns=round(self.shortest * 1e9),
             max_ns=round(self.longest * 1e9),
@@ -86,6 +88,13 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["process", "thread", "comm"]),
             default="process",
             help="What is kept apart [process].",
+        ),
+        click.option(
+            "--unwind",
+            type=click.Choice(["auto", "tables", "frame-pointers"]),
+            default="auto",
+            help="How user stacks are walked: by tables of the binaries, where the processor"
+            " is known, or by frame pointers [auto].",
         ),
         click.option("--user-only", is_flag=True, help="Stacks of user space alone."),
         click.option("--kernel-only", is_flag=True, help="Stacks of the kernel alone."),
@@ -155,6 +164,9 @@ def command(invocation: Invocation, options: Options) -> None:
                     else:
                         _wait(collector, seconds)
                 collector.stop()
+            if invocation.verbose:
+                for path, why in collector.without_tables.items():
+                    invocation.warn(f"{path}: walked by frame pointers: {why}")
             profile = finished(collector, symbols)
         _show(invocation, profile, options.count)
 

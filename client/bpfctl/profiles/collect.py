@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.profiles import start
-from bpfctl.profiles.counted import THREADS_FULL, Counted, missed
+from bpfctl.profiles.counted import THREADS_FULL, UNWIND_ENDS, Counted, missed
 from bpfctl.profiles.processes import Processes
 from bpfctl.profiles.turns import Turns
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bpfctl.profiles.wish import Wish
     from bpfctl.target import Target
+    from bpfctl.unwind.keeper import Keeper
 
 SHORTEST, LONGEST = 0.1, 1.0
 """Seconds between two readings, by how full the map of stacks is."""
@@ -49,7 +50,10 @@ class Collector:
         """Once it was stopped: what is not in the sums or not whole, by reason."""
         self.ended = threading.Event()
         """Set when the reading has ended: by `stop`, or as it failed."""
+        self.without_tables: dict[str, str] = {}
+        """Once it was stopped: files that stacks were walked in by frame pointers, and why."""
         self._stop = threading.Event()
+        self._keeper: Keeper | None = None
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -58,6 +62,7 @@ class Collector:
         try:
             self._loaded = start.load(self.target, self._session, self.wish, LONGEST)
             self._turns = Turns(self._loaded, self.counted, self.processes)
+            self._keeper = self._tables()
             self._links, self.event, self.note = start.attach(self._loaded, self.wish)
         except BaseException:
             self._session.close()
@@ -68,6 +73,17 @@ class Collector:
         self._thread.start()
         return self
 
+    def _tables(self) -> Keeper | None:
+        """Unwind tables of the processes asked for; None: frame pointers are to be used."""
+        if not self.wish.by_tables(self.target.info().machine):
+            return None
+        from bpfctl.unwind.keeper import Keeper
+
+        keeper = Keeper(self.target, self._session, self._loaded)
+        keeper.start(self.processes.now(self.wish.pids) if self.wish.pids else ())
+        self.processes.told.append(keeper.take)
+        return keeper
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -77,6 +93,8 @@ class Collector:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if self._keeper is not None:
+            self._keeper.stop()
         if self._session.ended is None:
             self._session.close()
 
@@ -115,6 +133,8 @@ class Collector:
             events = self._turns.events()
             # Before waits are added that the program did not count.
             self.missed = missed(self.counted, events)
+            if self._keeper is not None:
+                self._unwound(self._keeper)
             if self.wish.off_cpu:
                 self._still_waiting()
             if gone := self._gone():
@@ -141,6 +161,15 @@ class Collector:
         for state, begin, end in parts:
             if end > begin:
                 self._turns.add({**key, "state": state}, 1, end - begin)
+
+    def _unwound(self, keeper: Keeper) -> None:
+        for row in self._loaded.map("unwind_ends").rows():
+            text = UNWIND_ENDS.get(str(row["key"]))
+            if text and row["value"]:
+                self.missed[text] = row["value"]
+        self.without_tables = dict(keeper.unwinder.missed)
+        if keeper.failed is not None:
+            self.without_tables["later files"] = str(keeper.failed)
 
     def _gone(self) -> int:
         """Samples with a stack in user space of processes that nobody saw alive."""

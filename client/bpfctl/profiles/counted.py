@@ -19,8 +19,16 @@ EVENTS = {
     "KERNEL_UNREADABLE": "stacks of the kernel that could not be read",
     "TRUNCATED": "stacks that are deeper than 127 frames",
     "PIDS_FULL": "children that were not followed",
+    "TABLES_LATE": "stacks of user space by frame pointers: no tables yet",
 }
 """Of enum stack_event (bpf/include/bpfd/stacks.h), in words."""
+
+UNWIND_ENDS = {
+    "UNWIND_NO_FUNCTION": "stacks of user space that end in code without unwind tables",
+    "UNWIND_NO_RULE": "stacks of user space that end at a rule too rare to follow",
+    "UNWIND_UNREADABLE": "stacks of user space that end where memory could not be read",
+}
+"""Of enum unwind_end (bpf/include/bpfd/unwind.h), in words."""
 
 THREADS_FULL = "waits of threads beyond 16384 that waited at once"
 LATE = "samples: read too late"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ class Processes:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._seen: dict[int, _Seen] = {}
+        self.told: list[Callable[[Process], None]] = []
+        """Called with each process that is new, or has mapped more."""
 
     def look(self, sampled: Mapping[int, Collection[int]]) -> None:
         """Takes what is new; `sampled` are addresses in user space by process."""
@@ -43,6 +45,13 @@ class Processes:
                 if process.mappings:
                     self.take(process)
 
+    def now(self, pids: Iterable[int]) -> list[Process]:
+        """Looks at processes before they are sampled; gives those that have mappings."""
+        found = [each for each in self._fetch(list(pids)) if each.mappings]
+        for process in found:
+            self.take(process)
+        return found
+
     def take(self, process: Process) -> None:
         """Keeps what was seen of a process, unless it is as before."""
         seen = self._seen.setdefault(process.pid, _Seen())
@@ -51,6 +60,8 @@ class Processes:
         else:
             seen.snapshots.append(process)
             seen.vain = 0
+            for tell in self.told:
+                tell(process)
 
     def _wants(self, pid: int, addresses: Iterable[int]) -> bool:
         seen = self._seen.get(pid)

@@ -40,7 +40,7 @@ def load(target: Target, session: Session, wish: Wish, seconds: float) -> Loaded
     entries = {f"stacks_{turn}": stacks for turn in (0, 1)}
     entries |= {f"sums_{turn}": stacks * SUMS_PER_STACK for turn in (0, 1)}
     settings = LoadSettings(
-        constants=wish.constants(cgroup_id, level),
+        constants=wish.constants(cgroup_id, level, by_tables=wish.by_tables(info.machine)),
         map_entries=entries,
         skip=() if wish.follow else _FOLLOW,
     )

@@ -6,13 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bpfctl.errors import InvalidArgument
+from bpfctl.errors import InvalidArgument, NotSupported
 
 Per = Literal["process", "thread", "comm"]
 Event = Literal["auto", "cycles", "cpu-clock"]
+Unwind = Literal["auto", "tables", "frame-pointers"]
 
 COMM_BYTES = 15
 """TASK_COMM_LEN of the kernel without the NUL."""
+
+UNWIND_MACHINES = ("x86_64", "aarch64")
+"""Whose stacks bpf/include/bpfd/unwind.h walks, as uname calls them."""
 
 MAX_PIDS = 8192
 """Entries of the map `pids` (bpf/include/bpfd/stacks.h)."""
@@ -42,6 +46,9 @@ class Wish:
     kernel: bool = True
     user: bool = True
     """Which of the two stacks are taken."""
+    unwind: Unwind = "auto"
+    """How stacks of user space are walked: by tables made of the files' .eh_frame, or by
+    frame pointers; "auto": by tables where the target's processor can."""
     per: Per = "process"
     min_ns: int = 0
     max_ns: int = 0
@@ -68,12 +75,27 @@ class Wish:
         """The package of `bpf/` that does it."""
         return "offcpu" if self.off_cpu else "profile"
 
-    def constants(self, cgroup_id: int = 0, cgroup_level: int = 0) -> dict[str, int | str]:
+    def by_tables(self, machine: str) -> bool:
+        """Whether user stacks are walked by tables on such a target (uname -m)."""
+        if not self.user or self.unwind == "frame-pointers":
+            return False
+        able = machine in UNWIND_MACHINES
+        if self.unwind == "tables" and not able:
+            raise NotSupported(
+                f"unwind tables on {machine}",
+                needs=f"a processor of {' or '.join(UNWIND_MACHINES)}; use frame-pointers",
+            )
+        return able
+
+    def constants(
+        self, cgroup_id: int = 0, cgroup_level: int = 0, *, by_tables: bool = False
+    ) -> dict[str, int | str]:
         """Global variables of the package, by name."""
         values: dict[str, int | str] = {
             "per_thread": self.per == "thread",
             "without_kernel": not self.kernel,
             "without_user": not self.user,
+            "by_tables": by_tables,
             "only_pids": bool(self.pids),
             "cgroup": cgroup_id,
             "cgroup_level": cgroup_level,

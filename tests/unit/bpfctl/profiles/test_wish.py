@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bpfctl.errors import InvalidArgument
+from bpfctl.errors import InvalidArgument, NotSupported
 from bpfctl.package import load_package
 from bpfctl.profiles.wish import Wish
 
@@ -42,6 +42,7 @@ def test_filters_become_constants() -> None:
         "per_thread": True,
         "without_kernel": False,
         "without_user": True,
+        "by_tables": False,
         "only_pids": True,
         "cgroup": 99,
         "cgroup_level": 2,
@@ -49,6 +50,26 @@ def test_filters_become_constants() -> None:
         "idle": True,
     }
     assert Wish(off_cpu=True, min_ns=3).constants()["max_ns"] == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("wish", "machine", "tables"),
+    [
+        (Wish(), "x86_64", True),
+        (Wish(), "aarch64", True),
+        (Wish(), "armv7l", False),
+        (Wish(unwind="tables"), "aarch64", True),
+        (Wish(unwind="frame-pointers"), "aarch64", False),
+        (Wish(user=False), "x86_64", False),
+    ],
+)
+def test_tables_where_the_processor_can(wish: Wish, machine: str, tables: bool) -> None:
+    assert wish.by_tables(machine) is tables
+
+
+def test_tables_on_a_processor_that_cannot() -> None:
+    with pytest.raises(NotSupported, match=r"riscv64.*x86_64 or aarch64; use frame-pointers"):
+        Wish(unwind="tables").by_tables("riscv64")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bpfctl.unwind import tables
+from bpfctl.unwind.file_table import Segment, Table
 from bpfctl.unwind.rows import KIND_BITS, ROW, Kind, rows_of, table
 from bpfctl.unwind.rules import Rule
 
@@ -142,22 +142,6 @@ def test_garbage_instructions_are_refused_or_read() -> None:
 
 
 def test_the_bias_of_a_mapping() -> None:
-    known = tables.Table(np.array([], ROW), [tables.Segment(0x26F40, 0x28F40, 0x1000)])
+    known = Table(np.array([], ROW), [Segment(0x26F40, 0x28F40, 0x1000)])
     assert known.bias(0x7F0000026000, 0x26000) == 0x7F0000026000 - 0x28000
     assert known.bias(0x7F0000026000, 0x30000) is None
-
-
-def test_a_table_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BPFCTL_CACHE_DIR", str(tmp_path))
-    path = libc()
-    first = tables.cached("abcd", path.read_bytes)
-
-    def fetch() -> bytes:
-        raise AssertionError("fetched again")
-
-    again = tables.cached("abcd", fetch)
-    assert np.array_equal(first.rows, again.rows)
-    assert list(first.segments) == list(again.segments)
-    (stored,) = (tmp_path / "unwind").iterdir()
-    stored.write_bytes(b"damaged")
-    assert np.array_equal(tables.cached("abcd", path.read_bytes).rows, first.rows)
