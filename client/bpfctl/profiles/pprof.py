@@ -40,7 +40,8 @@ class _Writer:
         self.functions: dict[tuple[str, str], int] = {}
         self.mappings: dict[str, Any] = {}
         self.locations: dict[tuple[Frame, ...], int] = {}
-        self.by_frames: dict[tuple[int, ...], int] = {}
+        self.single: dict[int, int] = {}
+        """Locations of one function, by the identity of its frame."""
         self.stacks: dict[tuple[int, ...], list[int]] = {}
 
     def message(self) -> Any:
@@ -98,8 +99,13 @@ class _Writer:
     def _stack(self, stack: tuple[Frame, ...]) -> Iterator[int]:
         """Locations, the innermost first; inlined functions are lines of the location of the
         function they are in."""
+        single = self.single
         lines: list[Frame] = []
         for frame in reversed(stack):
+            number = None if lines else single.get(id(frame))
+            if number is not None:
+                yield number
+                continue
             lines.append(frame)
             if not frame.inlined:
                 yield self._location(lines)
@@ -108,16 +114,13 @@ class _Writer:
             yield self._location(lines)
 
     def _location(self, lines: list[Frame]) -> int:
-        same = tuple(map(id, lines))
-        number = self.by_frames.get(same)
-        if number is not None:
-            return number
         key = tuple(lines)
         number = self.locations.get(key)
         if number is None:
             number = self.locations[key] = len(self.locations) + 1
             self._add_location(number, lines)
-        self.by_frames[same] = number
+        if len(lines) == 1 and not lines[0].inlined:
+            self.single[id(lines[0])] = number
         return number
 
     def _add_location(self, number: int, lines: list[Frame]) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from bpfctl.profiles import labels
 from bpfctl.profiles.labels import Function
-from bpfctl.profiles.model import Frame, Profile
+from bpfctl.profiles.model import Frame, Profile, Sample
 
 ALL = Function("all", "", "process")
 
@@ -17,7 +19,7 @@ ALL = Function("all", "", "process")
 class Node:
     """A function that was called in one way."""
 
-    __slots__ = ("before", "children", "frame", "function", "own", "value")
+    __slots__ = ("before", "children", "frame", "function", "own", "own_before", "value")
 
     def __init__(self, function: Function, frame: Frame | None = None) -> None:
         self.function = function
@@ -28,8 +30,10 @@ class Node:
         self.own = 0
         """Of the stacks that end in it."""
         self.before = 0
-        """In a differential tree: `value` of the first profile."""
-        self.children: dict[Function, Node] = {}
+        """In a differential tree: `value` of the first profile, in the sum of the second."""
+        self.own_before = 0
+        self.children: dict[int, Node] = {}
+        """By the identity of their function, which is one object in one tree."""
 
     @property
     def place(self) -> str:
@@ -66,28 +70,77 @@ class FlameGraph:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Functions:
+    """Gives frames that are drawn as one the same object."""
+
+    of_frames: dict[int, Function] = field(default_factory=dict)
+    known: dict[Function, Function] = field(default_factory=dict)
+
+    def one(self, function: Function) -> Function:
+        return self.known.setdefault(function, function)
+
+    def of(self, frame: Frame) -> Function:
+        """`frame` must live as long as this."""
+        found = self.of_frames.get(id(frame))
+        if found is None:
+            found = self.of_frames[id(frame)] = self.one(labels.function(frame))
+        return found
+
+
 def of(profile: Profile) -> FlameGraph:
     """The tree of a profile; processes stand below the root."""
     root = Node(ALL)
-    functions: dict[int, Function] = {}
-    interned: dict[Function, Function] = {}
-    for sample in sorted(profile.samples, key=lambda sample: -sample.value):
-        value = sample.value
-        node = root
-        node.value += value
-        if name := labels.process(sample):
-            function = Function(name, "", "process")
-            node = node.children.get(function) or _child(node, function, None)
-            node.value += value
-        for frame in sample.stack:
-            known = functions.get(id(frame))
-            if known is None:
-                known = labels.function(frame)
-                known = functions[id(frame)] = interned.setdefault(known, known)
-            node = node.children.get(known) or _child(node, known, frame)
-            node.value += value
-        node.own += value
+    with without_collector():
+        add_all(root, profile.samples, Functions())
     return headed(root, profile)
+
+
+def add_all(
+    root: Node, samples: Iterable[Sample], functions: Functions, *, before: bool = False
+) -> None:
+    """Adds to `value` and `own` of the nodes, or to `before` and `own_before`."""
+    for sample in sorted(samples, key=lambda sample: -sample.value):
+        path = _path(root, sample, functions)
+        value = sample.value
+        if before:
+            for node in path:
+                node.before += value
+            path[-1].own_before += value
+        else:
+            for node in path:
+                node.value += value
+            path[-1].own += value
+
+
+def _path(root: Node, sample: Sample, functions: Functions) -> list[Node]:
+    """From the root on; what is missing of it is made."""
+    node = root
+    path = [node]
+    if name := labels.process(sample):
+        node = _child(node, functions.one(Function(name, "", "process")), None)
+        path.append(node)
+    known = functions.of_frames
+    for frame in sample.stack:
+        function = known.get(id(frame)) or functions.of(frame)
+        child = node.children.get(id(function))
+        if child is None:
+            child = node.children[id(function)] = Node(function, frame)
+        node = child
+        path.append(node)
+    return path
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Millions of nodes that all stay would be looked through for garbage again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def headed(root: Node, profile: Profile) -> FlameGraph:
@@ -105,37 +158,7 @@ def headed(root: Node, profile: Profile) -> FlameGraph:
 
 
 def _child(node: Node, function: Function, frame: Frame | None) -> Node:
-    child = node.children[function] = Node(function, frame)
+    child = node.children.get(id(function))
+    if child is None:
+        child = node.children[id(function)] = Node(function, frame)
     return child
-
-
-@dataclass
-class Total:
-    """What was seen of one function, however it was called."""
-
-    function: Function
-    place: str = ""
-    own: int = 0
-    value: int = 0
-    """Of stacks that it is in, however often."""
-
-
-def functions(profile: Profile) -> list[Total]:
-    """Each function's own and whole value; the heaviest itself first."""
-    known: dict[int, Total] = {}
-    found: dict[Function, Total] = {}
-    for sample in sorted(profile.samples, key=lambda sample: -sample.value):
-        through: dict[int, Total] = {}
-        total = None
-        for frame in sample.stack:
-            total = known.get(id(frame))
-            if total is None:
-                function = labels.function(frame)
-                total = found.setdefault(function, Total(function, frame.place))
-                known[id(frame)] = total
-            through[id(total)] = total
-        if total is not None:
-            total.own += sample.value
-        for each in through.values():
-            each.value += sample.value
-    return sorted(found.values(), key=lambda each: (-each.own, -each.value, each.function))
