@@ -117,6 +117,18 @@ def process(pid: int) -> Process | None:
     )
 
 
+def users(pid: int) -> set[int]:
+    """The real, effective, saved and file system user ids; none of one that has gone."""
+    try:
+        text = read_text(f"/proc/{pid}/status", 65536)
+    except OSError:
+        return set()
+    for line in text.splitlines():
+        if line.startswith("Uid:"):
+            return set(map(int, line.split()[1:]))
+    return set()
+
+
 def _link(path: str) -> str:
     try:
         return os.readlink(path)

@@ -60,6 +60,11 @@ _DENIED = {
 CONFIGURATIONS = ("/boot/config-{0}", "/lib/modules/{0}/config", "/usr/lib/modules/{0}/config")
 """Where distributions keep the configuration of a kernel, by its release."""
 
+_PERF_MAP = re.compile(r"/proc/(\d+)/root/(tmp)/(perf-\d+\.map)")
+"""Names of what JIT compilers made, as tools/perf/Documentation/jit-interface.txt has it."""
+
+_PERF_MAP_LINE = re.compile(rb"(0x)?[0-9a-fA-F]+ [0-9a-fA-F]+ ")
+
 _WHAT = "a file of /proc, /sys or tracefs, or an ELF file of a system folder or of a process"
 
 
@@ -95,7 +100,8 @@ def opened(path: str, *, follow: bool = True) -> Iterator[Place]:
     _check(path)
     flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        fd = os.open(path, flags)
+        perf_map = _PERF_MAP.fullmatch(path)
+        fd = _open_perf_map(perf_map) if perf_map else os.open(path, flags)
     except OSError as error:
         raise _failure(path, error) from None
     try:
@@ -149,7 +155,7 @@ def check_readable(place: Place, asked: str) -> None:
         if denied is not None and denied.fullmatch(_inside(place)):
             raise PermissionMissing("another file", action=f"reading {asked} is refused; it")
         return
-    if _is_configuration(place):
+    if _is_configuration(place) or _is_perf_map(place, asked):
         return
     if not _is_elf(place) or not (place.is_system or _is_mapped(place, asked)):
         raise PermissionMissing(_WHAT, action=f"reading {asked}")
@@ -165,6 +171,41 @@ def _is_configuration(place: Place) -> bool:
         and place.status.st_uid == 0
         and bool(place.status.st_mode & stat.S_IROTH)
     )
+
+
+def _open_perf_map(path: re.Match[str]) -> int:
+    """Opens it step by step, as a link in a container would lead to files of the host."""
+    flags = os.O_PATH | os.O_CLOEXEC
+    folder = os.open(f"/proc/{path[1]}/root", flags | os.O_DIRECTORY)
+    for name, more in ((path[2], os.O_DIRECTORY), (path[3], 0)):
+        try:
+            found = os.open(name, flags | more | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = found
+    return folder
+
+
+def _is_perf_map(place: Place, asked: str) -> bool:
+    """Whether it is a perf map that the process itself could have written.
+
+    Whoever can make a mount namespace can put any file under that name: it must belong to
+    the user that the process is of, in every respect (not merely to that of a program with
+    the setuid bit), have no other name, and look like a perf map.
+    """
+    path = _PERF_MAP.fullmatch(asked)
+    if path is None or place.status.st_nlink != 1:
+        return False
+    if processes.users(int(path[1])) != {place.status.st_uid}:
+        return False
+    try:
+        fd = reopen(place)
+    except OSError:
+        return False
+    try:
+        return _PERF_MAP_LINE.match(os.pread(fd, 64, 0)) is not None
+    finally:
+        os.close(fd)
 
 
 def _inside(place: Place) -> str:

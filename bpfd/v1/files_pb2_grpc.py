@@ -28,7 +28,9 @@ if _version_not_supported:
 class FilesStub:
     """The target's files that symbolisation and tracing front ends need, and no others:
     /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
-    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
+    process maps or that stand in a system library or program folder; and what JIT compilers
+    say of their code, as /proc/PID/root/tmp/perf-PID.map. Never memory, keys or environments
+    of processes.
     """
 
     def __init__(self, channel):
@@ -72,7 +74,9 @@ class FilesStub:
 class FilesServicer:
     """The target's files that symbolisation and tracing front ends need, and no others:
     /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
-    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
+    process maps or that stand in a system library or program folder; and what JIT compilers
+    say of their code, as /proc/PID/root/tmp/perf-PID.map. Never memory, keys or environments
+    of processes.
     """
 
     def Stat(self, request, context):
@@ -157,7 +161,9 @@ def add_FilesServicer_to_server(servicer, server):
 class Files:
     """The target's files that symbolisation and tracing front ends need, and no others:
     /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
-    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
+    process maps or that stand in a system library or program folder; and what JIT compilers
+    say of their code, as /proc/PID/root/tmp/perf-PID.map. Never memory, keys or environments
+    of processes.
     """
 
     @staticmethod

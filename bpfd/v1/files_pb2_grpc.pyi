@@ -29,7 +29,9 @@ GRPC_VERSION: str
 class FilesStub:
     """The target's files that symbolisation and tracing front ends need, and no others:
     /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
-    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
+    process maps or that stand in a system library or program folder; and what JIT compilers
+    say of their code, as /proc/PID/root/tmp/perf-PID.map. Never memory, keys or environments
+    of processes.
     """
 
     @_typing.overload
@@ -49,7 +51,9 @@ class FilesStub:
 class FilesAsyncStub(FilesStub):
     """The target's files that symbolisation and tracing front ends need, and no others:
     /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
-    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
+    process maps or that stand in a system library or program folder; and what JIT compilers
+    say of their code, as /proc/PID/root/tmp/perf-PID.map. Never memory, keys or environments
+    of processes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -65,7 +69,9 @@ class FilesAsyncStub(FilesStub):
 class FilesServicer(metaclass=_abc_1.ABCMeta):
     """The target's files that symbolisation and tracing front ends need, and no others:
     /proc, /sys, tracefs, the configuration of the running kernel, and ELF files that a
-    process maps or that stand in a system library or program folder. Never memory, keys or environments of processes.
+    process maps or that stand in a system library or program folder; and what JIT compilers
+    say of their code, as /proc/PID/root/tmp/perf-PID.map. Never memory, keys or environments
+    of processes.
     """
 
     @_abc_1.abstractmethod

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bpfctl.btf.columns import Array
     from bpfctl.btf.parse import ByteOrder
     from bpfctl.map_watch import Watch
-    from bpfctl.stacks import StackSymbols
+    from bpfctl.symbols.stacks import StackSymbols
     from bpfctl.target import Target
     from bpfctl.wire import DumpChunk
     from bpfd.v1 import common_pb2, maps_pb2
@@ -202,7 +202,7 @@ class MapReader:
 
         The values of all CPUs are combined (numbers are added), or with `per_cpu` a list.
         Where a key is a process or socket, or the value has the id of a program or map, a
-        "name" comes along. Stacks are lists of symbols, see `bpfctl.stacks`.
+        "name" comes along. Stacks are lists of symbols, see `bpfctl.symbols.stacks`.
         """
         names = self.value_names()
         for chunk in self.chunks():
@@ -224,7 +224,7 @@ class MapReader:
 
         if self.info.type != common_pb2.MAP_TYPE_STACK_TRACE or self.plain:
             return None
-        from bpfctl.stacks import StackSymbols
+        from bpfctl.symbols.stacks import StackSymbols
 
         return StackSymbols(
             self.target, self.stack_pid, build_ids=bool(self.info.flags & 1 << 5)

@@ -38,6 +38,9 @@ COMMANDS = {
     "doctor": Entry("doctor", "What a target can do, what is missing, and what helps."),
     "lab": Entry("lab", "Virtual boards: list, up, down, ssh, run."),
     "btf": Entry("btf", "Types: dump; of kernels without: fetch, add, list, remove."),
+    "symbols": Entry(
+        "symbols", "Functions and lines of addresses: resolve, add, list, remove."
+    ),
     "bundle": Entry("bundle", "The daemon as one file for devices: build, list, show."),
     "pki": Entry("pki", "Certificates for targets over TCP: init, issue."),
 }

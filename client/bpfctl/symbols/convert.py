@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import resource
 import struct
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _SHT_NOBITS = 8
 _STT_FUNC = 2
 _MAX_DEBUGDATA = 256 << 20
+_MAX_MEMORY = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,31 @@ def convert(data: bytes) -> Converted:
 
     from elftools.elf.elffile import ELFFile
 
-    mutable = bytearray(data)
-    # Memory stays low: pyelftools reads headers only.
-    elf = ELFFile(BytesIO(data))
-    if elf["e_machine"] == "EM_ARM":
-        _clear_thumb_bits(elf, mutable)
-    # `symbolic` reads .gnu_debugdata of no file.
+    try:
+        return _convert(ELFFile(BytesIO(data)), data)
+    except ValueError:
+        raise
+    except Exception as error:
+        # Of damaged files pyelftools raises whatever it meets.
+        raise ValueError(f"it is no sound ELF file: {error!r}") from None
+
+
+def _convert(elf: ELFFile, data: bytes) -> Converted:
     within = _debugdata(elf) if elf.get_section_by_name(".symtab") is None else b""
     if within and elf.get_section_by_name(".debug_info") is None:
+        # `symbolic` does not look there.
         return convert(within)
+    mutable = bytearray(data) if elf["e_machine"] == "EM_ARM" else None
+    if mutable is not None:
+        _clear_thumb_bits(elf, mutable)
+        data = bytes(mutable)
     try:
-        return Converted(_symcache(bytes(mutable)))
+        return Converted(_symcache(data))
     except ValueError as error:
+        mutable = bytearray(data)
         if not _without_debug(elf, mutable):
             raise
-        why = str(error).splitlines()[0]
+        why = (str(error).splitlines() or [""])[0]
         return Converted(
             _symcache(bytes(mutable)),
             f"its debug information is damaged ({why}): functions without lines",
@@ -110,27 +122,28 @@ def _without_debug(elf: ELFFile, data: bytearray) -> bool:
     return found
 
 
-def main(arguments: list[str]) -> int:
-    """FILE OUT: writes the symcache, and what is known of FILE as JSON to standard output."""
+def answer(path: str, out: str) -> dict[str, Any]:
+    """Writes the symcache of a file; gives its "facts", a "note", or an "error"."""
     from bpfctl.symbols import elf
 
-    path, out = arguments
-    answer: dict[str, Any] = {"note": "", "error": ""}
+    found: dict[str, Any] = {"note": "", "error": ""}
     with open(path, "rb") as file:
         try:
-            answer["facts"] = elf.facts(file).to_json()
+            found["facts"] = elf.facts(file).to_json()
             file.seek(0)
             converted = convert(file.read())
         except ValueError as error:
-            answer["error"] = str(error)
-        except Exception as error:
-            # Of damaged files pyelftools raises whatever it meets.
-            answer["error"] = f"it is no sound ELF file: {error!r}"
-        else:
-            answer["note"] = converted.note
-            with open(out, "wb") as result:
-                result.write(converted.symcache)
-    json.dump(answer, sys.stdout)
+            return {**found, "error": str(error)}
+    with open(out, "wb") as result:
+        result.write(converted.symcache)
+    return {**found, "note": converted.note}
+
+
+def main(arguments: list[str]) -> int:
+    """FILE OUT; what `answer` gives goes to standard output as JSON."""
+    path, out = arguments
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
+    json.dump(answer(path, out), sys.stdout)
     return 0
 
 

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 
 from bpfctl.config import cache_dir
 from bpfctl.errors import BpfctlError
+from bpfctl.symbols.elf import Level, symbol_address
 from bpfctl.symbols.kallsyms import Kallsyms
 
 if TYPE_CHECKING:
+    from bpfctl.symbols.store import Store
+    from bpfctl.symbols.symcaches import Symbols, Symcaches
     from bpfctl.target import Target
 
 _KEEP_BOOTS = 16
+
+_ANCHOR = "_stext"
+"""Begins the kernel's functions on every architecture (include/asm-generic/sections.h)."""
 
 
 def fetch(target: Target) -> Kallsyms:
@@ -63,6 +69,27 @@ def hidden_why(target: Target, found: Kallsyms) -> str:
         f"the kernel hides its addresses from the daemon (kernel.kptr_restrict is "
         f"{value or 'not readable'}): it needs CAP_SYSLOG"
     )
+
+
+def vmlinux(
+    store: Store, symcaches: Symcaches, build_id: str, kallsyms: Kallsyms
+) -> tuple[tuple[Symbols, int] | None, str]:
+    """Lines of a kernel, and how far from its link addresses it lies (KASLR); or why not.
+
+    The reason is empty where the store has no file of that build.
+    """
+    entry = store.find(build_id)
+    if entry is None or entry.level is not Level.LINES:
+        return None, ""
+    linked = symbol_address(entry.path, _ANCHOR)
+    runs = kallsyms.address_of(_ANCHOR)
+    if not linked or not runs:
+        return None, f"{entry.path}: without {_ANCHOR} it is not known where it was put"
+    try:
+        symbols = symcaches.find(entry.key) or symcaches.make(entry.key, entry.path)
+    except ValueError as error:
+        return None, f"{entry.path}: {error}"
+    return (symbols, runs - linked), ""
 
 
 def _chunks(target: Target, *, modules: bool = False) -> Iterator[bytes]:

@@ -8,13 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bpfctl.progress import Progress, silent
-from bpfctl.symbols.frame import ANONYMOUS, UNKNOWN, Frame
-from bpfctl.symbols.process import DELETED, Process, snapshot
+from bpfctl.symbols.frame import ANONYMOUS, JIT, KERNEL, UNKNOWN, Frame
+from bpfctl.symbols.process import DELETED, Mapping, Process, snapshot
 
 if TYPE_CHECKING:
     from bpfctl.symbols.images import Image, Images
     from bpfctl.symbols.kallsyms import Kallsyms
-    from bpfctl.symbols.symcaches import Location
+    from bpfctl.symbols.perf_map import PerfMap
+    from bpfctl.symbols.store import Store
+    from bpfctl.symbols.symcaches import Location, Symbols
     from bpfctl.target import Target
 
 Frames = tuple[Frame, ...]
@@ -34,6 +36,8 @@ class Symbolizer:
         self._kernel: dict[tuple[int, bool], Frames] = {}
         # The process is kept, too: its id() must stay its own.
         self._user: dict[tuple[int, bool], tuple[Process, dict[int, Frames]]] = {}
+        self._perf_maps: dict[tuple[int, int], PerfMap | None] = {}
+        self._early: dict[tuple[int, int], PerfMap] = {}
         self._notes: dict[str, None] = {}
 
     def __enter__(self) -> Symbolizer:
@@ -88,9 +92,14 @@ class Symbolizer:
 
     def snapshot(self, pids: Iterable[int] = ()) -> dict[int, Process]:
         """Processes of the target as they are now; see `process.snapshot`."""
+        from bpfctl.symbols import perf_map
+
         found = snapshot(self._target, pids)
         for process in found.values():
             self._images.remember(process)
+            # When it is asked for the process may have ended.
+            if _has_jit(process) and (early := perf_map.fetch(self._target.files, process.pid)):
+                self._early[process.pid, process.started_ns] = early
         return found
 
     @cached_property
@@ -106,17 +115,40 @@ class Symbolizer:
     @cached_property
     def _images(self) -> Images:
         from bpfctl.symbols.images import Images
-        from bpfctl.symbols.store import Store
         from bpfctl.symbols.symcaches import Symcaches
         from bpfctl.symbols.target_files import TargetFiles
 
         files = TargetFiles(self._target.files, self._progress)
-        return Images(files, Store(), Symcaches())
+        return Images(files, self._store, Symcaches())
+
+    @cached_property
+    def _store(self) -> Store:
+        from bpfctl.symbols.store import Store
+
+        return Store()
+
+    @cached_property
+    def _vmlinux(self) -> tuple[Symbols, int] | None:
+        """Lines of the kernel, and how far it lies from where it was linked to; None: the
+        store has no vmlinux of this build."""
+        from bpfctl.symbols import kernel
+        from bpfctl.symbols.symcaches import Symcaches
+
+        found, why = kernel.vmlinux(
+            self._store, Symcaches(), self._target.info().kernel_build_id.hex(), self.kallsyms
+        )
+        if why:
+            self._notes[why] = None
+        return found
 
     def _of_kernel(self, address: int, back: int) -> Frames:
         found = self.kallsyms.find(address - back)
         if found is None:
             return (Frame("", UNKNOWN, address=address, kind="kernel"),)
+        if found.module == KERNEL and self._vmlinux is not None:
+            symbols, slide = self._vmlinux
+            if located := symbols.find(address - back - slide):
+                return _frames(located, KERNEL, address, 0, back, "kernel")
         return (
             Frame(
                 found.name,
@@ -129,6 +161,13 @@ class Symbolizer:
 
     def _of_process(self, process: Process, address: int, back: int) -> Frames:
         mapping = process.find(address - back)
+        if mapping is None or _may_be_jit(mapping):
+            # Code of a JIT compiler may be younger than the snapshot.
+            perf_map = self._perf_map(process)
+            made = perf_map.find(address - back) if perf_map is not None else None
+            if made is not None:
+                offset = address - made.start
+                return (Frame(made.name, JIT, address=address, offset=offset),)
         if mapping is None:
             return (Frame("", UNKNOWN, address=address),)
         if not mapping.is_file:
@@ -139,6 +178,15 @@ class Symbolizer:
         path = mapping.path.removesuffix(DELETED)
         offset = address - mapping.start + mapping.file_offset
         return _frames(image.find(offset, back), path, address, offset, back)
+
+    def _perf_map(self, process: Process) -> PerfMap | None:
+        key = (process.pid, process.started_ns)
+        if key not in self._perf_maps:
+            from bpfctl.symbols import perf_map
+
+            found = perf_map.fetch(self._target.files, process.pid)
+            self._perf_maps[key] = found or self._early.get(key)
+        return self._perf_maps[key]
 
     def _of_build_id(self, build_id: bytes, offset: int, back: int) -> Frames:
         image = self._images.by_build_id(build_id.hex())
@@ -152,8 +200,27 @@ class Symbolizer:
             self._notes[f"{image.path}: {image.note}"] = None
 
 
+def _has_jit(process: Process) -> bool:
+    return any(_may_be_jit(each) for each in process.mappings)
+
+
+def _may_be_jit(mapping: Mapping) -> bool:
+    """Whether a JIT compiler may have written what is there: anonymous memory and memory
+    that has a name only to be mapped twice."""
+    if not mapping.is_file:
+        return mapping.path not in ("[vdso]", "[vsyscall]", "[uprobes]")
+    return not mapping.build_id and mapping.path.startswith(
+        ("/memfd:", "/dev/zero", "/dev/shm/", "/dev/ashmem/", "/SYSV", "/anon_hugepage")
+    )
+
+
 def _frames(
-    found: tuple[Location, ...], module: str, address: int, offset: int, back: int
+    found: tuple[Location, ...],
+    module: str,
+    address: int,
+    offset: int,
+    back: int,
+    kind: str = "user",
 ) -> Frames:
     """Frames of the functions at an address; one without a name where none is known."""
     if not found:
@@ -167,6 +234,7 @@ def _frames(
             each.line,
             address,
             inlined=at != last,
+            kind=kind,
             offset=each.offset + back if at == last else 0,
         )
         for at, each in enumerate(found)

@@ -94,7 +94,9 @@ class Symcaches:
 
         try:
             with self._folder.fresh() as fresh, self._folder.fresh() as about:
-                fields = _convert(path, fresh)
+                fields = convert_apart(path, fresh)
+                if fields["error"]:
+                    raise ValueError(fields["error"])
                 about.write_text(json.dumps(fields))
                 kept = self._folder.keep(fresh, self._name(key))
                 self._folder.keep(about, f"{key}.json")
@@ -110,8 +112,9 @@ class Symcaches:
         return f"{key}.v{SYMCACHE_LATEST_VERSION}"
 
 
-def _convert(path: Path, out: Path) -> dict[str, Any]:
-    """Runs `bpfctl.symbols.convert`; raises ValueError with what it said."""
+def convert_apart(path: Path, out: Path) -> dict[str, Any]:
+    """`bpfctl.symbols.convert.answer` of a process of its own; raises ValueError where that
+    ended badly."""
     command = [sys.executable, "-m", "bpfctl.symbols.convert", str(path), str(out)]
     try:
         done = subprocess.run(
@@ -124,10 +127,7 @@ def _convert(path: Path, out: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise ValueError(f"reading it took longer than {CONVERT_SECONDS:g} s") from None
     try:
-        answer = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise ValueError(f"what reads it ended with {done.returncode}") from None
-    if answer["error"]:
-        raise ValueError(answer["error"])
-    found: dict[str, Any] = answer
     return found

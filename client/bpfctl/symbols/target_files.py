@@ -62,6 +62,8 @@ class TargetFiles:
             if _is_same(place, mapping):
                 return place, ""
             other = other or _another(mapping, place)
+        if mapping.path.endswith(DELETED):
+            other = "it was deleted or replaced on the target, and the process has ended"
         return None, other or "its file cannot be read on the target"
 
     def look(self, path: str) -> Place | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses as names."""
+"""Values of stack_trace maps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import struct
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-from bpfctl import stacks
+from bpfctl.symbols import stacks
 from bpfctl.target import Target
 
 KALLSYMS = b"""ffffffff81000000 T _stext
@@ -16,28 +15,6 @@ ffffffff81000100 t helper
 ffffffff81000200 D data
 ffffffffc0000000 t of_module\t[nf_tables]
 """
-
-
-def test_kernel_symbols_are_functions() -> None:
-    names = stacks.kernel_names(KALLSYMS)
-    assert names.first == 0xFFFFFFFF81000000
-    assert names.find(0xFFFFFFFF81000112) == "helper+0x12"
-    assert names.find(0xFFFFFFFF81000000) == "_stext"
-    assert names.find(0xFFFFFFFFC0000004) == "of_module [nf_tables]+0x4"
-    assert names.find(5) == ""
-    assert stacks.kernel_names(b"0000000000000000 T hidden\n").first == 1 << 64
-
-
-def test_symbols_with_a_size_end() -> None:
-    names = stacks.Names([(16, 8, "f"), (64, 0, "open")])
-    assert names.find(23) == "f+0x7"
-    assert names.find(24) == ""
-    assert names.find(1000) == "open+0x3a8"
-
-
-def test_no_elf_file_has_no_symbols() -> None:
-    with pytest.raises(ValueError, match="agic"):
-        stacks.elf_file(b"text")
 
 
 class FakeRpc:
@@ -56,7 +33,13 @@ class FakeRpc:
 
 
 def symbols(**fields: Any) -> stacks.StackSymbols:
-    target = SimpleNamespace(info=lambda: SimpleNamespace(big_endian=False), rpc=FakeRpc())
+    target = SimpleNamespace(
+        info=lambda: SimpleNamespace(
+            big_endian=False, pointer_bits=64, boot_id="", kernel_build_id=b""
+        ),
+        rpc=FakeRpc(),
+        files=None,
+    )
     return stacks.StackSymbols(cast("Target", target), **fields)
 
 
