@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
+from bpfd.attach import told_functions
 from bpfd.attach.told import told_point
 from bpfd.kernel import holders, host, libbpf, program_dump, syscall
 from bpfd.kernel.constants import Cmd, LinkType, name_of
@@ -151,32 +152,39 @@ def links(registry: Registry) -> list[links_pb2.KernelLink]:
     processes = holders.all_processes(holders.LINK)
     pins = holders.all_pins(holders.LINK)
     found = []
-    with each_fd(Cmd.LINK_GET_NEXT_ID, Cmd.LINK_GET_FD_BY_ID) as fds:
-        for fd in fds:
-            info = link_info(fd)
-            message = links_pb2.KernelLink(
-                id=info.id,
-                type=info.type,
-                type_name=name_of(LinkType, info.type) or f"type {info.type}",
-                program_id=info.prog_id,
-                attach_type=info.attach_type,
-                ifindex=info.ifindex,
-                cgroup_id=info.cgroup_id,
-                netns_inode=info.netns_inode,
-                map_id=info.map_id,
-                target_name=info.target_name,
-                offset=info.offset,
-                target_btf_id=info.target_btf_id,
-                target_obj_id=info.target_obj_id,
-                link=ours.get(info.id, ""),
-                pinned_paths=pins.get(info.id, []),
-            )
-            point = told_point(info)
-            if point.WhichOneof("point") is not None:
-                message.point.CopyFrom(point)
-            message.holders.extend(
-                common_pb2.Holder(pid=each.pid, comm=each.comm)
-                for each in processes.get(info.id, [])
-            )
-            found.append(message)
+    infos = link_infos()
+    targets = told_functions.target_names(infos)
+    for info in infos:
+        message = links_pb2.KernelLink(
+            id=info.id,
+            type=info.type,
+            type_name=name_of(LinkType, info.type) or f"type {info.type}",
+            program_id=info.prog_id,
+            attach_type=info.attach_type,
+            ifindex=info.ifindex,
+            cgroup_id=info.cgroup_id,
+            netns_inode=info.netns_inode,
+            map_id=info.map_id,
+            target_name=info.target_name or targets.get(info.id, ""),
+            offset=info.offset,
+            target_btf_id=info.target_btf_id,
+            target_obj_id=info.target_obj_id,
+            target_program_id=told_functions.target_program(info),
+            missed=info.missed,
+            address=info.address,
+            perf_type=info.perf_type,
+            link=ours.get(info.id, ""),
+            pinned_paths=pins.get(info.id, []),
+        )
+        point = told_point(info)
+        if point.WhichOneof("point") is not None:
+            message.point.CopyFrom(point)
+        message.holders.extend(
+            common_pb2.Holder(pid=each.pid, comm=each.comm)
+            for each in processes.get(info.id, [])
+        )
+        if message.target_program_id and message.point.HasField("freplace"):
+            message.point.freplace.function = message.target_name
+        found.append(message)
+    told_functions.add_places(found)
     return found

@@ -14,7 +14,7 @@ from bpfd.v1 import attach_pb2
 _UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = 1, 2, 3, 4, 5, 6
 """enum bpf_perf_event_type, kernel 6.6 (1b715e1b0ec5)."""
 _MULTI_RETURN = 1
-"""BPF_F_UPROBE_MULTI_RETURN."""
+"""BPF_F_KPROBE_MULTI_RETURN and BPF_F_UPROBE_MULTI_RETURN."""
 
 
 def told_point(info: LinkInfo) -> attach_pb2.AttachPoint:
@@ -78,6 +78,8 @@ def point_of(info: LinkInfo, program_type: int = 0) -> attach_pb2.AttachPoint:
             point.uprobe_multi.binary = info.target_name
             point.uprobe_multi.pid = info.pid
             point.uprobe_multi.ret = bool(info.flags & _MULTI_RETURN)
+        case LinkType.KPROBE_MULTI:
+            point.kprobe_multi.ret = bool(info.flags & _MULTI_RETURN)
         case LinkType.PERF_EVENT:
             _perf_point(info, point)
     return point

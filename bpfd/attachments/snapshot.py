@@ -11,17 +11,17 @@ import time
 from collections.abc import Iterable, Iterator
 
 from bpfd import listing
+from bpfd.attach import told_functions
 from bpfd.attach.found import name_clock
 from bpfd.attach.told import point_of
 from bpfd.attachments import cgroups, events, map_entries, maps, network, owned
 from bpfd.attachments.links import Links, is_detached
-from bpfd.kernel import cgroup, holders, libbpf, tracefs
+from bpfd.kernel import cgroup, holders, tracefs
 from bpfd.kernel.constants import LinkType
 from bpfd.kernel.holders import Opened
-from bpfd.kernel.info import LinkInfo
 from bpfd.maps import listing as map_listing
 from bpfd.objects.objects import Objects
-from bpfd.v1 import common_pb2, links_pb2
+from bpfd.v1 import links_pb2
 
 _NOT_SEARCHED = (
     (
@@ -93,6 +93,7 @@ class _Look:
         found += self._named(self._without_place(links, told))
         found += self._named(events.attachments(told.others, self.opened))
         found += owned.name_unlinked(self._held, found)
+        told_functions.add_places(found)
         return found
 
     def _leave_out(self, what: str, why: str) -> None:
@@ -104,10 +105,10 @@ class _Look:
         """Links of which all is known that can be: by themselves and by this daemon."""
         held = {number: each for each in self._held for number in each.link_ids}
         programs = {each.id: each for each in self.programs}
-        names = self._function_names(programs)
+        names = told_functions.target_names(self.infos)
         for info, message in links.rest():
             program = programs.get(info.prog_id)
-            message.target_name = info.target_name or names.get(_target(info, program), "")
+            message.target_name = info.target_name or names.get(info.id, "")
             message.offset, message.address = info.offset, info.address
             message.ifindex, message.map_id = info.ifindex, info.map_id
             message.cgroup_id = info.cgroup_id
@@ -120,6 +121,8 @@ class _Look:
                 point = point_of(info, int(program.type) if program else 0)
                 if point.WhichOneof("point") is not None:
                     message.point.CopyFrom(point)
+                if info.type == LinkType.TRACING and point.HasField("freplace"):
+                    message.point.freplace.function = message.target_name
             yield message
 
     def _named(
@@ -137,23 +140,3 @@ class _Look:
                 case "perf_event":
                     name_clock(message.point.perf_event)
             yield message
-
-    def _function_names(
-        self, programs: dict[int, common_pb2.KernelProgram]
-    ) -> dict[tuple[int, int], str]:
-        """Names of the functions that tracing links are at, by (BTF object, type id)."""
-        wanted: dict[int, set[int]] = {}
-        for info in self.infos:
-            if info.type == LinkType.TRACING:
-                btf_id, type_id = _target(info, programs.get(info.prog_id))
-                wanted.setdefault(btf_id, set()).add(type_id)
-        return {
-            (btf_id, type_id): name
-            for btf_id, type_ids in wanted.items()
-            for type_id, name in libbpf.function_names(btf_id, type_ids).items()
-        }
-
-
-def _target(info: LinkInfo, program: common_pb2.KernelProgram | None) -> tuple[int, int]:
-    """A tracing link tells the function; the BTF that it is of is told by the program."""
-    return (program.attach_btf_obj_id if program else 0), info.target_btf_id

@@ -136,6 +136,8 @@ class LinkInfo:
     pid: int = 0
     tid: int = 0
     cgroup_order: int = 0
+    missed: int = 0
+    """Runs that were left out because the program was running (kprobes, kernel 6.7)."""
 
 
 def prog_info(fd: int) -> ProgInfo:
@@ -220,6 +222,26 @@ def uprobe_multi_places(fd: int) -> tuple[list[int], list[int], list[int]]:
     return offsets, semaphores, cookies
 
 
+def kprobe_multi_places(fd: int) -> tuple[list[int], list[int]]:
+    """(addresses, cookies) of a kprobe multi link, one of each for each function.
+
+    Addresses are 0 where the kernel hides them; cookies are told since kernel 6.9.
+    """
+    raw = _LinkInfo()
+    obj_info(fd, raw)
+    count = _low(_native_words(raw)[1])
+    if not count:
+        return [], []
+    addresses, cookies = (c_uint64 * count)(), (c_uint64 * count)()
+    request = _LinkInfo()
+    # struct { __u64 addrs; __u32 count, flags; __u64 missed, cookies; }
+    request.words[0] = ctypes.addressof(addresses)
+    request.words[1] = int.from_bytes(bytes((c_uint32 * 2)(count, 0)), sys.byteorder)
+    request.words[3] = ctypes.addressof(cookies)
+    obj_info(fd, request)
+    return list(addresses), list(cookies)
+
+
 def _low(word: int) -> int:
     return word & 0xFFFFFFFF
 
@@ -268,6 +290,8 @@ def _flatten(raw: _LinkInfo, text: str) -> LinkInfo:
             return LinkInfo(
                 *common, target_name=text, flags=_low(words[5]), pid=_high(words[5])
             )
+        case LinkType.KPROBE_MULTI:
+            return LinkInfo(*common, flags=_high(words[1]), missed=wide[2])
         case LinkType.PERF_EVENT:
             return _flatten_perf(common, words, wide, text)
         case _:
@@ -308,6 +332,7 @@ def _flatten_perf(
                 target_name=text,
                 offset=_high(words[2]),
                 address=wide[3],
+                missed=wide[4],
                 cookie=wide[5],
             )
         case 5:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from bpfd.errors import KernelError, NotFound, NotSupported, PermissionMissing
 from bpfd.kernel import info, mounts, syscall
@@ -80,6 +81,40 @@ def kallsyms(module: str = "") -> Iterator[bytes]:
             yield lines
     if rest and (lines := _of_module(rest, module)):
         yield lines
+
+
+def names_of(addresses: Collection[int]) -> dict[int, tuple[str, str]]:
+    """(function, module) of each of these addresses that a text symbol begins at.
+
+    Of several with one address the first is taken. Module is empty for the kernel itself.
+    """
+    width = 2 * ctypes.sizeof(ctypes.c_void_p)
+    marks = [f"\n{address:0{width}x} ".encode() for address in addresses]
+    found: dict[int, tuple[str, str]] = {}
+    for piece in kallsyms():
+        for line in lines_with(b"\n" + piece, marks):
+            place, kind, name, *module = line.decode(errors="replace").split()
+            if kind in "tTwW":
+                text = module[0].strip("[]") if module else ""
+                found.setdefault(int(place, 16), (name, text))
+    return found
+
+
+def lines_with(data: bytes, marks: Collection[bytes]) -> Iterator[bytes]:
+    """Lines that begin with one of the marks, each of which is "\\nWORD ". Pure."""
+    if len(marks) > _FEW:
+        wanted = {mark[1:-1] for mark in marks}
+        yield from (line for line in data.splitlines() if line.partition(b" ")[0] in wanted)
+        return
+    for mark in marks:
+        start = -1
+        while (start := data.find(mark, start + 1)) >= 0:
+            end = data.find(b"\n", start + 1)
+            yield data[start + 1 : end if end >= 0 else None]
+
+
+_FEW = 64
+"""Searching once for each of so many takes less time than looking at every line."""
 
 
 def _whole_lines(data: bytes) -> tuple[bytes, bytes]:

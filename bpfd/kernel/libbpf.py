@@ -11,6 +11,7 @@ import ctypes
 import functools
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 
@@ -125,6 +126,7 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_link__disconnect": (None, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "btf__load_from_kernel_by_id": (_BTF, (c_uint32,)),
+    "btf__load_from_kernel_by_id_split": (_BTF, (c_uint32, _BTF)),
     "btf__load_vmlinux_btf": (_BTF, ()),
     "btf__free": (None, (_BTF,)),
     "btf__type_by_id": (POINTER(c_uint32 * 3), (_BTF, c_uint32)),
@@ -206,17 +208,30 @@ def function_name(btf_id: int, type_id: int) -> str:
 def function_names(btf_id: int, type_ids: Iterable[int]) -> dict[int, str]:
     """Names of function types in a loaded BTF object, of those that can be found."""
     lib = library()
-    btf = lib.btf__load_from_kernel_by_id(c_uint32(btf_id)) if btf_id else None
-    if not btf:
-        return {}
+    wanted = set(type_ids) if btf_id else set()
+    found: dict[int, str] = {}
+    with ExitStack() as undo:
+        # A module's types have numbers behind those of the kernel, which it goes on from.
+        for of_module in (False, True):
+            if not wanted - found.keys():
+                break
+            base = lib.btf__load_vmlinux_btf() if of_module else None
+            if base:
+                undo.callback(lib.btf__free, base)
+            btf = lib.btf__load_from_kernel_by_id_split(c_uint32(btf_id), base)
+            if btf:
+                undo.callback(lib.btf__free, btf)
+                found |= _names(btf, wanted - found.keys())
+    return found
+
+
+def _names(btf: int, type_ids: Iterable[int]) -> dict[int, str]:
+    lib = library()
     found = {}
-    try:
-        for type_id in type_ids:
-            if record := lib.btf__type_by_id(btf, c_uint32(type_id)):
-                name = lib.btf__name_by_offset(btf, c_uint32(record.contents[0]))
-                found[type_id] = (name or b"").decode(errors="replace")
-    finally:
-        lib.btf__free(btf)
+    for type_id in type_ids:
+        if record := lib.btf__type_by_id(btf, c_uint32(type_id)):
+            name = lib.btf__name_by_offset(btf, c_uint32(record.contents[0]))
+            found[type_id] = (name or b"").decode(errors="replace")
     return found
 
 

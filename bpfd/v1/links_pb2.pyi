@@ -348,6 +348,12 @@ class KernelLink(_message.Message):
     PINNED_PATHS_FIELD_NUMBER: _builtins.int
     MAP_ID_FIELD_NUMBER: _builtins.int
     POINT_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PERF_TYPE_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    PLACE_COUNT_FIELD_NUMBER: _builtins.int
+    TARGET_PROGRAM_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     type: _builtins.int
     """Kernel's enum bpf_link_type."""
@@ -371,6 +377,16 @@ class KernelLink(_message.Message):
     """Link of this daemon that it belongs to; empty: foreign."""
     map_id: _builtins.int
     """Map of a sockmap, struct_ops or iterator link."""
+    missed: _builtins.int
+    """Runs that the kernel left out because the program was running already (kprobes)."""
+    address: _builtins.int
+    """Where in the kernel a kprobe is; 0: it is not told."""
+    perf_type: _builtins.int
+    """Kernel's enum bpf_perf_event_type of a perf link; 0: it is not told (before 6.6)."""
+    place_count: _builtins.int
+    """How many places there are."""
+    target_program_id: _builtins.int
+    """Program whose function a tracing link is at, `target_obj_id` then; 0: the kernel's."""
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Holder]: ...
     @_builtins.property
@@ -378,6 +394,10 @@ class KernelLink(_message.Message):
     @_builtins.property
     def point(self) -> _attach_pb2.AttachPoint:
         """Where it is attached, as far as the kernel tells; unset: it does not."""
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkPlace]:
+        """Of a kprobe_multi link by address, of a uprobe_multi link as it was made; the first 4,096."""
 
     def __init__(
         self,
@@ -399,16 +419,62 @@ class KernelLink(_message.Message):
         pinned_paths: _abc.Iterable[_builtins.str] | None = ...,
         map_id: _builtins.int = ...,
         point: _attach_pb2.AttachPoint | None = ...,
+        missed: _builtins.int = ...,
+        address: _builtins.int = ...,
+        perf_type: _builtins.int = ...,
+        places: _abc.Iterable[Global___LinkPlace] | None = ...,
+        place_count: _builtins.int = ...,
+        target_program_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "holders", b"holders", "id", b"id", "ifindex", b"ifindex", "link", b"link", "map_id", b"map_id", "netns_inode", b"netns_inode", "offset", b"offset", "pinned_paths", b"pinned_paths", "point", b"point", "program_id", b"program_id", "target_btf_id", b"target_btf_id", "target_name", b"target_name", "target_obj_id", b"target_obj_id", "type", b"type", "type_name", b"type_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type", "address", b"address", "attach_type", b"attach_type", "cgroup_id", b"cgroup_id", "holders", b"holders", "id", b"id", "ifindex", b"ifindex", "link", b"link", "map_id", b"map_id", "missed", b"missed", "netns_inode", b"netns_inode", "offset", b"offset", "perf_type", b"perf_type", "pinned_paths", b"pinned_paths", "place_count", b"place_count", "places", b"places", "point", b"point", "program_id", b"program_id", "target_btf_id", b"target_btf_id", "target_name", b"target_name", "target_obj_id", b"target_obj_id", "target_program_id", b"target_program_id", "type", b"type", "type_name", b"type_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attach_type: _TypeAlias = _typing.Literal["attach_type"]  # noqa: Y015
     _WhichOneofArgType__attach_type: _TypeAlias = _typing.Literal["_attach_type", b"_attach_type"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attach_type) -> _WhichOneofReturnType__attach_type | None: ...
 
 Global___KernelLink: _TypeAlias = KernelLink  # noqa: Y015
+
+@_typing.final
+class LinkPlace(_message.Message):
+    """One of many places of a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    MODULE_FIELD_NUMBER: _builtins.int
+    FILE_OFFSET_FIELD_NUMBER: _builtins.int
+    SEMAPHORE_OFFSET_FIELD_NUMBER: _builtins.int
+    COOKIE_FIELD_NUMBER: _builtins.int
+    address: _builtins.int
+    """In the kernel; 0: it is in a file, or hidden."""
+    function: _builtins.str
+    """The kernel's function there; empty: it is not known."""
+    module: _builtins.str
+    """Module of the function; empty: the kernel itself."""
+    file_offset: _builtins.int
+    """In a file."""
+    semaphore_offset: _builtins.int
+    cookie: _builtins.int
+    def __init__(
+        self,
+        *,
+        address: _builtins.int = ...,
+        function: _builtins.str = ...,
+        module: _builtins.str = ...,
+        file_offset: _builtins.int = ...,
+        semaphore_offset: _builtins.int = ...,
+        cookie: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cookie", b"cookie", "file_offset", b"file_offset", "function", b"function", "module", b"module", "semaphore_offset", b"semaphore_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkPlace: _TypeAlias = LinkPlace  # noqa: Y015
 
 @_typing.final
 class ListAttachmentsRequest(_message.Message):

@@ -214,8 +214,11 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         )
         if link.offset:
             row["offset"] = link.offset
+    row |= _more_of_link(link)
     row |= owners(link.pinned_paths, link.holders)
-    if link.HasField("point"):
+    if link.type_name == "tracing":
+        row["point"] = _tracing_point(link)
+    elif link.HasField("point"):
         row["point"] = describe(link.point)
     if link.link:
         row["link"] = link.link
@@ -223,6 +226,96 @@ def link_row(link: links_pb2.KernelLink) -> Row:
         row["state"] = "attached" if getattr(link, _PLACES[link.type_name]) else "detached"
     return row
 
+
+def _more_of_link(link: links_pb2.KernelLink) -> Row:
+    """What bpftool tells of kinds of links that are at functions, files or packet hooks."""
+    if link.type_name == "netfilter":
+        found = link.point.netfilter
+        return {
+            "pf": found.protocol_family,
+            "hook": found.hook,
+            "prio": found.priority,
+            "flags": int(found.defragment),
+        }
+    if link.type_name in ("kprobe_multi", "uprobe_multi") and link.place_count:
+        return _places_of_link(link)
+    if link.type_name != "perf_event" or not link.perf_type:
+        return {}
+    point = getattr(link.point, link.point.WhichOneof("point") or "perf_event")
+    row: Row = {}
+    if link.perf_type in (_TRACEPOINT, _EVENT):
+        if link.perf_type == _TRACEPOINT:
+            row["tracepoint"] = link.target_name
+        else:
+            row["event_type"] = _EVENT_TYPES.get(point.type, point.type)
+            row["event_config"] = point.config
+        return row | {"cookie": point.cookie}
+    row["retprobe"] = point.ret
+    if link.perf_type in _UPROBES:
+        return row | {"file": link.target_name, "offset": link.offset, "cookie": point.cookie}
+    row |= {"addr": link.address, "func": link.target_name, "offset": link.offset}
+    return row | {"missed": link.missed, "cookie": point.cookie}
+
+
+def _places_of_link(link: links_pb2.KernelLink) -> Row:
+    """Of a kprobe_multi link with an entry for each function, of a uprobe_multi link for
+    each offset in the file."""
+    if link.type_name == "kprobe_multi":
+        functions: list[Row] = [
+            {
+                "addr": each.address,
+                "func": each.function,
+                "module": each.module or None,
+                "cookie": each.cookie,
+            }
+            for each in link.places
+        ]
+        row: Row = {"retprobe": link.point.kprobe_multi.ret, "func_cnt": link.place_count}
+        return row | {"missed": link.missed, "funcs": functions}
+    functions = [
+        {
+            "offset": each.file_offset,
+            "ref_ctr_offset": each.semaphore_offset,
+            "cookie": each.cookie,
+        }
+        for each in link.places
+    ]
+    point = link.point.uprobe_multi
+    row = {"retprobe": point.ret, "path": point.binary, "func_cnt": link.place_count}
+    return row | {"pid": point.pid, "funcs": functions}
+
+
+def _tracing_point(link: links_pb2.KernelLink) -> str:
+    """ "fentry:tcp_connect", "fexit:handle (of program 17)"."""
+    from bpfctl.attachpoint import describe
+
+    if link.point.HasField("freplace"):
+        return describe(link.point)
+    text = tracing_place(link.attach_type, link.target_name) or describe(link.point)
+    return f"{text} (of program {link.target_program_id})" if link.target_program_id else text
+
+
+def tracing_place(kind: int, function: str) -> str:
+    """The place of a trampoline by its attach type, "fentry:tcp_connect"; empty: it is of
+    no such type."""
+    name = _TRAMPOLINES.get(attach_type(kind))
+    return f"{name}:{function or '?'}" if name else ""
+
+
+_TRAMPOLINES: dict[str | int, str] = {
+    "trace_fentry": "fentry",
+    "trace_fexit": "fexit",
+    "modify_return": "fmod_ret",
+    "trace_fsession": "fsession",
+    "lsm_mac": "lsm",
+    "trace_iter": "iterator",
+}
+_UPROBES, _TRACEPOINT, _EVENT = (1, 2), 5, 6
+"""enum bpf_perf_event_type."""
+_EVENT_TYPES = dict(
+    enumerate(("hardware", "software", "tracepoint", "hw-cache", "raw", "breakpoint"))
+)
+"""enum perf_type_id, as bpftool calls them."""
 
 _PLACES = {
     **dict.fromkeys(("xdp", "tcx", "netkit"), "ifindex"),

@@ -23,7 +23,7 @@ from bpfd.kernel.attributes import Attach
 from bpfd.kernel.constants import AttachType, Cmd, MapType
 from bpfd.kernel.load_options import Loaded, LoadOptions
 from bpfd.kernel.symbols import ElfFile
-from tests.kernel import clang, hooks_support
+from tests.kernel import busy_functions, clang, hooks_support
 from tests.kernel.hooks_support import Pair
 
 _SET_BPF, _ENABLE = 0x40042408, 0x2400
@@ -64,6 +64,18 @@ class Busy:
         """Keeps a link."""
         self.links[what] = fd
         return fd
+
+    def by_ioctl(self, what: str, event: int, program: int) -> None:
+        """Puts a program on a perf event as was done before there were links, and keeps it."""
+        self.link(what, event)
+        fcntl.ioctl(event, _SET_BPF, program)
+        fcntl.ioctl(event, _ENABLE, 0)
+
+    @property
+    def places(self) -> tuple[str, int, int]:
+        """A file, and where two functions are in it."""
+        path, first = place_of(_FUNCTIONS[0])
+        return path, first, place_of(_FUNCTIONS[1])[1]
 
 
 def inode(name: str) -> int:
@@ -233,17 +245,12 @@ def _tracepoint_link(busy: Busy, undo: ExitStack) -> None:
         raise errors.NotSupported("links of perf events", "5.15")
 
 
-def _by_ioctl(busy: Busy, what: str, event: int, program: str) -> None:
-    busy.link(what, event)
-    fcntl.ioctl(event, _SET_BPF, busy.fd("hooks", program))
-    fcntl.ioctl(event, _ENABLE, 0)
-
-
 def _tracepoint_event(busy: Busy, undo: ExitStack) -> None:
     event = perf_event.open_tracepoint(_event_id())
-    _by_ioctl(busy, "tracepoint event", event, "tracepoint_other")
+    busy.by_ioctl("tracepoint event", event, busy.fd("hooks", "tracepoint_other"))
 
 
+@functools.cache
 def place_of(function: str) -> tuple[str, int]:
     """(file, offset) of a function of the C library."""
     path = os.path.realpath(_c_library())
@@ -267,7 +274,7 @@ def _uprobe_link(busy: Busy, undo: ExitStack) -> None:
 def _uretprobe_event(busy: Busy, undo: ExitStack) -> None:
     path, offset = place_of(_FUNCTIONS[1])
     event = perf_event.open_uprobe(path, offset, ret=True, pid=-1, semaphore_offset=0)
-    _by_ioctl(busy, "uretprobe event", event, "probe_return")
+    busy.by_ioctl("uretprobe event", event, busy.fd("hooks", "probe_return"))
 
 
 def _samples(busy: Busy, undo: ExitStack) -> None:
@@ -385,4 +392,8 @@ _STEPS = (
     ),
     *(_sockmap, _sockmap_link, _netns_links, _flow_dissector_attach, _netfilter),
     *(_iterators, _struct_ops, _route, _calls, _maps),
+    *busy_functions.STEPS,
 )
+
+STEPS = tuple(each.__name__.removeprefix("_") for each in _STEPS)
+"""Names of what is made where the kernel has it."""

@@ -99,8 +99,8 @@ def test_what_vanishes_is_no_error(channel: grpc.Channel) -> None:
         thread.start()
     try:
         most = 0
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
+        begin = time.monotonic()
+        while time.monotonic() < begin + (3 if most else 60) and not failures:
             request = links_pb2.ListAttachmentsRequest(programs=True, maps=True, effective=True)
             answer = api.links.ListAttachments(request)
             most = max(most, len(answer.attachments))
@@ -110,7 +110,8 @@ def test_what_vanishes_is_no_error(channel: grpc.Channel) -> None:
         stop.set()
         for thread in threads:
             thread.join()
-    assert not failures
+    if failures:
+        raise failures[0]
     assert most > 0, "nothing was there to vanish"
 
 
@@ -118,7 +119,7 @@ def _load() -> None:
     loaded = elf_object.load("hooks", hooks_support.compiled(), LoadOptions())
     try:
         link = syscall.raw_tracepoint_open(
-            "sched_process_exit", loaded.programs["raw_tracepoint_other"].fd
+            "sys_enter", loaded.programs["raw_tracepoint_other"].fd
         )
         time.sleep(0.01)
         os.close(link)

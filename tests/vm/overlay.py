@@ -44,7 +44,8 @@ _LEXERS = ("__init__.py", "_mapping.py", "diff.py", "python.py")
 
 _TOOLS = {
     "iproute2": ("ip", "tc"),
-    "util-linux": ("unshare", "setpriv", "prlimit"),
+    "util-linux": ("unshare", "setpriv", "prlimit", "nsenter"),
+    "bpftool": ("bpftool",),
 }
 """Programs that tests call, by Debian package."""
 
@@ -52,9 +53,10 @@ TESTS = (
     *("attach_*", "ring", "spec", "tracer", "maps", "events", "objects", "adoption*"),
     *("lifetimes", "listing", "limits", "cancelled", "concurrent", "object_races"),
     *("daemon_target", "daemon_files", "daemon_life", "daemon_roles", "daemon_dial_stdio"),
-    *("package_ddos*", "package_tcplife", "kernel_btf", "tracing_*"),
+    *("package_ddos*", "package_tcplife", "kernel_btf", "tracing_*", "visible*"),
 )
-"""The files of tests/kernel that run on a board: those that need no command line there."""
+"""The files of tests/kernel that run on a board: those that need no command line there, or
+only one that asks."""
 
 _NOT_NEEDED = ("test/", "idlelib/", "lib-dynload/", "ensurepip/", "pydoc_data/", "turtledemo/")
 

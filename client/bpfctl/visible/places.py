@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bpfctl.listing import attach_type, owners
+from bpfctl.listing import attach_type, owners, tracing_place
 
 if TYPE_CHECKING:
     from bpfd.v1 import links_pb2
@@ -16,14 +16,6 @@ Row = dict[str, Any]
 
 _FLAGS = {1: "override", 2: "multi", 64: "preorder"}
 """BPF_F_ALLOW_OVERRIDE, BPF_F_ALLOW_MULTI, BPF_F_PREORDER."""
-_TRACING = {
-    "trace_fentry": "fentry",
-    "trace_fexit": "fexit",
-    "modify_return": "fmod_ret",
-    "trace_fsession": "fsession",
-    "lsm_mac": "lsm",
-    "trace_iter": "iterator",
-}
 _PROTOCOLS = {0x0003: "all", 0x0800: "ip", 0x86DD: "ipv6", 0x0806: "arp", 0x8100: "802.1Q"}
 
 
@@ -64,10 +56,11 @@ def where(message: links_pb2.Attachment, machine: Machine) -> str:
     target = message.target_name
     match message.point.WhichOneof("point"):
         case "tracing" | "lsm":
-            kind = attach_type(message.attach_type)
-            return f"{_TRACING.get(str(kind), text)}:{target or '?'}"
+            return tracing_place(message.attach_type, target) or f"{text}:{target or '?'}"
         case "tp_btf":
             return f"tp_btf:{target}" if target else text
+        case "kprobe_multi" if not message.point.kprobe_multi.functions and target:
+            return f"{text}:{target}"
         case "iterator":
             head, *rest = text.split(",")
             return ",".join([f"{head}:{target}", *rest])

@@ -71,3 +71,50 @@ def test_link_row_of_others_says_where_as_far_as_the_kernel_tells() -> None:
     link.point.netfilter.protocol_family, link.point.netfilter.hook = 2, 1
     link.point.netfilter.priority = -5
     assert listing.link_row(link)["point"] == "netfilter,ipv4,local_in,priority=-5"
+
+
+def test_tracing_link_row_has_the_function() -> None:
+    link = links_pb2.KernelLink(
+        id=1, type_name="tracing", attach_type=24, target_name="vfs_open"
+    )
+    link.point.tracing.SetInParent()
+    assert listing.link_row(link)["point"] == "fentry:vfs_open"
+    link.target_program_id = 17
+    assert listing.link_row(link)["point"] == "fentry:vfs_open (of program 17)"
+    link.target_name = ""
+    assert listing.link_row(link)["point"] == "fentry:? (of program 17)"
+
+
+def test_link_row_of_many_functions_has_each() -> None:
+    link = links_pb2.KernelLink(id=1, type_name="kprobe_multi", missed=3, place_count=2)
+    link.point.kprobe_multi.functions.extend(["vfs_open", "veth_xmit"])
+    link.point.kprobe_multi.ret = True
+    link.places.add(address=0x1000, function="vfs_open", cookie=7)
+    link.places.add(address=0x2000, function="veth_xmit", module="veth")
+    row = listing.link_row(link)
+    assert (row["retprobe"], row["func_cnt"], row["missed"]) == (True, 2, 3)
+    assert row["funcs"] == [
+        {"addr": 0x1000, "func": "vfs_open", "module": None, "cookie": 7},
+        {"addr": 0x2000, "func": "veth_xmit", "module": "veth", "cookie": 0},
+    ]
+    assert row["point"] == "kretprobe_multi:vfs_open:veth_xmit"
+
+
+def test_link_row_of_many_places_in_a_file() -> None:
+    link = links_pb2.KernelLink(id=1, type_name="uprobe_multi", place_count=1)
+    link.point.uprobe_multi.binary, link.point.uprobe_multi.pid = "/lib/x.so", 5
+    link.places.add(file_offset=64, semaphore_offset=8, cookie=9)
+    row = listing.link_row(link)
+    assert (row["path"], row["pid"], row["func_cnt"]) == ("/lib/x.so", 5, 1)
+    assert row["funcs"] == [{"offset": 64, "ref_ctr_offset": 8, "cookie": 9}]
+
+
+def test_link_row_of_a_kprobe_that_missed_runs() -> None:
+    link = links_pb2.KernelLink(id=1, type_name="perf_event", perf_type=4, missed=2)
+    link.target_name, link.address = "vfs_open", 0x1000
+    link.point.kprobe.ret = True
+    row = listing.link_row(link)
+    assert (row["func"], row["addr"], row["retprobe"], row["missed"]) == (
+        *("vfs_open", 0x1000),
+        *(True, 2),
+    )
