@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from bpfctl.config import LocalTarget
 from bpfctl.errors import PermissionMissing
+from bpfctl.profiles import files
 from bpfctl.profiles.collect import Collector
 from bpfctl.profiles.counted import LATE
+from bpfctl.profiles.html import PageIncomplete
 from bpfctl.profiles.model import Profile, Sample
 from bpfctl.profiles.resolve import CUT, RUNNABLE, finished
 from bpfctl.profiles.wish import UNWIND_MACHINES, Wish
@@ -26,7 +28,7 @@ from bpfctl.symbols.store import Store
 from bpfctl.target import Target
 
 from bpfd.kernel import perf_event
-from tests.kernel import burner, cli_support
+from tests.kernel import burner, cli_support, profile_shares
 from tests.kernel.cli_support import Cli, wait_for
 from tests.kernel.conftest import RunningDaemon
 
@@ -111,7 +113,7 @@ def total(samples: Iterable[Sample], function: str = "", *, runnable: bool = Fal
     )
 
 
-def test_shares_of_a_stripped_program(target: Target, bare: Path) -> None:
+def test_shares_of_a_stripped_program(target: Target, bare: Path, tmp_path: Path) -> None:
     with running(bare, "b") as process:
         wish = Wish(pids=(process.pid,), frequency=OFTEN, event="cpu-clock")
         with Collector(target, wish) as collector:
@@ -130,6 +132,22 @@ def test_shares_of_a_stripped_program(target: Target, bare: Path) -> None:
         if frame.name in burner.SHARES
     }
     assert {name for name, _, line in places if line} == set(burner.SHARES)
+    files.write(found, tmp_path / "p.pb.gz")
+    _check("pprof", profile_shares.of_pprof((tmp_path / "p.pb.gz").read_bytes()), everything)
+    files.write(found, tmp_path / "p.folded")
+    _check("folded", profile_shares.of_folded((tmp_path / "p.folded").read_text()), everything)
+    try:
+        files.write(found, tmp_path / "p.html")
+    except PageIncomplete as error:
+        pytest.skip(f"of .html files: {error}")
+    _check("html", profile_shares.of_html((tmp_path / "p.html").read_text()), everything)
+
+
+def _check(kind: str, found: Mapping[str, int], everything: int) -> None:
+    assert found[""] == everything, kind
+    for function, share in burner.SHARES.items():
+        measured = 100 * found[function] / everything
+        assert measured == pytest.approx(share, abs=3), (kind, function)
 
 
 @tables_here
@@ -348,6 +366,20 @@ def test_the_command_lists_the_hottest(cli: Cli, bare: Path) -> None:
     whole = {row["function"]: row for row in rows}["work"]
     assert whole["total_percent"] == 100
     assert both.returncode == 2
+
+
+def test_the_command_writes_a_file(cli: Cli, bare: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "p.pb.gz"
+    with running(bare, "b") as process:
+        done = cli.try_(
+            *("profile", "--pid", str(process.pid), "-d", "500ms", "-F", str(OFTEN)),
+            *("--event", "cpu-clock", "-o", str(taken)),
+        )
+    assert done.stdout == f"written: {taken}\n"
+    assert f"Hz (cpu-clock) of process {process.pid}: " in done.stderr
+    assert profile_shares.of_pprof(taken.read_bytes())["half"] > 0
+    cli("profile", "convert", str(taken), str(tmp_path / "p.folded"))
+    assert f"\n{bare.name};" in "\n" + (tmp_path / "p.folded").read_text()
 
 
 def test_ctrl_c_ends_it_with_what_is_there(cli: Cli, bare: Path) -> None:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
+from bpfctl.cli.lazy import Entry, LazyGroup
 from bpfctl.cli.parameters import Duration
 from bpfctl.cli.source import collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bpfctl.profiles.collect import Collector
     from bpfctl.profiles.model import Profile
@@ -49,6 +51,7 @@ class Options:
     per: str
     live: bool
     count: int
+    output: Path | None
 
     def wish(self) -> Wish:
         """These options for the library; raises UsageError and InvalidArgument."""
@@ -76,9 +79,42 @@ class Options:
         )
 
 
+_ROWS = ("table", "json", "jsonl", "yaml", "csv")
+
+
+def _output(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """The file, or None when rows are wanted."""
+    if value is None:
+        return None
+    if value in _ROWS:
+        context.ensure_object(Invocation).take(None, value, False)
+        return None
+    from pathlib import Path
+
+    from bpfctl.errors import InvalidArgument
+    from bpfctl.profiles import files
+
+    try:
+        files.format_of(Path(value))
+    except InvalidArgument:
+        raise click.BadParameter(
+            f"{value!r} is neither one of {', '.join(_ROWS)} nor a file that ends in"
+            f" {files.NAMES}"
+        ) from None
+    return Path(value)
+
+
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     function = collected(function, "options", Options)
     for option in (
+        click.option(
+            "-o",
+            "--output",
+            metavar="FILE|FORMAT",
+            callback=_output,
+            help="A file that ends in .html, .svg, .folded, .pb.gz or .perfetto; or how the"
+            " functions are listed: table, json, jsonl, yaml, csv [table].",
+        ),
         click.option(
             "-n", "--count", type=click.IntRange(1), default=20, help="Functions listed [20]."
         ),
@@ -133,17 +169,33 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command()
+@click.command(
+    cls=LazyGroup,
+    entries={
+        "diff": Entry("profile_files", "What became more and what less: two profiles.", "diff"),
+        "convert": Entry("profile_files", "Write a profile in another format.", "convert"),
+    },
+    invoke_without_command=True,
+    subcommand_metavar="[diff|convert]",
+)
 @_options
-@common_options()
+@common_options(output=False)
 @pass_invocation
 def command(invocation: Invocation, options: Options) -> None:
     """Sample what the CPUs of a target run, or add up where threads wait.
 
     Kernel and user stacks are counted in the kernel; functions get their names here. The
-    functions with most of their own are listed. What was missed is said.
+    functions with most of their own are listed, or with -o FILE all is written: as a flame
+    graph (.html with search and zoom, .svg), or for other tools (.folded, .pb.gz, .perfetto).
+    What was missed is said.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     wish = options.wish()
+    if options.output is not None:
+        from bpfctl.profiles import files
+
+        files.check(options.output)
     seconds = options.seconds
     if seconds is None and not options.live:
         seconds = _DEFAULT_SECONDS
@@ -168,7 +220,12 @@ def command(invocation: Invocation, options: Options) -> None:
                 for path, why in collector.without_tables.items():
                     invocation.warn(f"{path}: walked by frame pointers: {why}")
             profile = finished(collector, symbols)
-        _show(invocation, profile, options.count)
+        if options.output is not None:
+            files.write(profile, options.output)
+            invocation.say(f"written: {options.output}")
+            said(invocation, profile)
+        else:
+            _show(invocation, profile, options.count)
 
 
 def _wait(collector: Collector, seconds: float | None) -> None:
@@ -221,6 +278,11 @@ def _show(invocation: Invocation, profile: Profile, count: int) -> None:
 
     found = rows(profile.samples, count, people=invocation.format == "table")
     invocation.output.rows(found, _COLUMNS)
+    said(invocation, profile)
+
+
+def said(invocation: Invocation, profile: Profile) -> None:
+    """How much it is and what was missed, on standard error."""
     invocation.warn(f"{profile.title}: {summary(profile)}")
     for reason, number in profile.missed.items():
         invocation.warn(f"missed: {number} {reason}")
