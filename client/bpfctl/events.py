@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bpfctl import wire
-from bpfctl.errors import CallFailed
+from bpfctl.errors import CallFailed, InvalidArgument
 from bpfctl.wire import EventBatch
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
+    import numpy.typing as npt
+
+    from bpfctl.btf.columns import Array
+    from bpfctl.records import RecordReader
     from bpfctl.rpc import Rpc
     from bpfd.v1 import events_pb2
 
@@ -44,8 +49,14 @@ class EventStream:
     missing and was not counted by the daemon is a loss of the network.
     """
 
-    def __init__(self, rpc: Rpc, request: events_pb2.SubscribeRequest) -> None:
+    def __init__(
+        self,
+        rpc: Rpc,
+        request: events_pb2.SubscribeRequest,
+        reader: Callable[[], RecordReader] | None = None,
+    ) -> None:
         """Use `Target.events`."""
+        self._make_reader = reader
         self._stream = rpc.stream(wire.subscribe(rpc.channel), request, "Events.Subscribe")
         self._counter = LossCounter()
 
@@ -66,6 +77,43 @@ class EventStream:
         batch = next(self._stream)
         self._counter.add(batch)
         return batch
+
+    @cached_property
+    def reader(self) -> RecordReader:
+        """How the records are read: their type, and the condition they fulfil."""
+        if self._make_reader is None:
+            raise ValueError("the stream was made without a reader of its records")
+        return self._make_reader()
+
+    def arrays(self, dtype: npt.DTypeLike | None = None) -> Iterator[Array]:
+        """The records of each batch as one numpy array, a view of the message that came
+        where all are alike and no condition chooses among them.
+
+        `dtype`: a type of one's own in place of the one that BTF tells; raises InvalidArgument
+        when the stream has a condition, whose fields are those of BTF.
+        """
+        from bpfctl.btf.events import decode_events
+
+        if dtype is None:
+            for batch in self:
+                if len(found := self.reader.array(batch)):
+                    yield found
+            return
+        import numpy as np
+
+        if self.reader.where is not None:
+            raise InvalidArgument("dtype", "a condition goes with the type that BTF tells")
+        own = np.dtype(dtype)
+        for batch in self:
+            if batch.count:
+                yield decode_events(
+                    batch.data, batch.record_size, batch.count, own, self.reader.byteorder
+                )
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The records one by one, as the command line shows them."""
+        for batch in self:
+            yield from self.reader.rows(batch)
 
     def close(self) -> None:
         """End the subscription; a reader in another thread sees the end of the stream."""

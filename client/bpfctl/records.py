@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bpfctl.btf.columns import Array
     from bpfctl.btf.parse import ByteOrder
     from bpfctl.maps import Map
+    from bpfctl.where import Where
     from bpfctl.wire import EventBatch
 
 _FEW = 64
@@ -23,17 +24,27 @@ _FEW = 64
 
 
 class RecordReader:
-    """Reads records of one type; `codec` None: as hexadecimal digits."""
+    """Reads records of one type; `codec` None: as hexadecimal digits.
 
-    def __init__(self, codec: Codec | None, byteorder: ByteOrder = "little") -> None:
+    With `where` only those that fulfil it, chosen before anything else is made of them.
+    """
+
+    def __init__(
+        self,
+        codec: Codec | None,
+        byteorder: ByteOrder = "little",
+        *,
+        where: Where | None = None,
+    ) -> None:
         self.codec = codec
-        self._byteorder = byteorder
+        self.where = where
+        self.byteorder = byteorder
 
     def rows(self, batch: EventBatch) -> list[dict[str, Any]]:
         """The records of a batch; one that is no struct has its value as "value"."""
         if self.codec is None:
-            return [{"data": bytes(raw).hex()} for raw in records(batch, self._byteorder)]
-        if batch.count > _FEW:
+            return [{"data": bytes(raw).hex()} for raw in records(batch, self.byteorder)]
+        if self.where is not None or batch.count > _FEW:
             from bpfctl.btf import array
 
             found = array.rows(self.array(batch), self.codec)
@@ -41,7 +52,7 @@ class RecordReader:
             size, decode = self.codec.size, self.codec.decode
             found = [
                 decode(raw if len(raw) >= size else bytes(raw).ljust(size, b"\0"))
-                for raw in records(batch, self._byteorder)
+                for raw in records(batch, self.byteorder)
             ]
         if not self.codec.fields:
             return [{"value": value} for value in found]
@@ -51,7 +62,8 @@ class RecordReader:
         """A line of JSON for each record: the text of `rows`, made in bulk."""
         import json
 
-        if self.codec is not None and self.codec.fields and batch.count > _FEW:
+        many = self.where is not None or batch.count > _FEW
+        if self.codec is not None and self.codec.fields and many:
             from bpfctl.btf import array
 
             return array.json_lines(self.array(batch), self.codec)
@@ -66,25 +78,47 @@ class RecordReader:
         all alike."""
         from bpfctl.btf.events import decode_events
 
-        return decode_events(
-            batch.data, batch.record_size, batch.count, self._dtype, self._byteorder
+        found = decode_events(
+            batch.data, batch.record_size, batch.count, self.dtype, self.byteorder
         )
+        return found if self.where is None else self.where.select(found)
 
     @cached_property
-    def _dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of `array`; raises InvalidArgument where the records have no type."""
         from bpfctl.btf import array
+        from bpfctl.errors import InvalidArgument
 
         if self.codec is None:
-            raise ValueError("the records have no type")
+            raise InvalidArgument("type of the events", "is not known; name their struct")
         return array.codec_dtype(self.codec)
 
 
-def reader(ring: Map, type_name: str = "", *, plain: bool = False) -> RecordReader:
+def reader(
+    ring: Map, type_name: str = "", *, plain: bool = False, where: str = ""
+) -> RecordReader:
     """The reader of a ring's records: of the struct `type_name`, of the one that the
     object was loaded with, or of the one that `bpfctl.event_types` finds in its BTF.
 
-    Raises InvalidArgument for a type that the object does not have.
+    `where` is a condition on their fields (`bpfctl.where`).
+
+    Raises InvalidArgument for a type that the object does not have, and for a condition
+    that does not fit the type.
     """
+    found = _reader(ring, type_name, plain)
+    if where:
+        from bpfctl.errors import InvalidArgument
+        from bpfctl.where import Where
+
+        if found.codec is None:
+            raise InvalidArgument(
+                "where", f"the type of the events of {ring.name} is not known; name it"
+            )
+        found.where = Where(where, found.codec)
+    return found
+
+
+def _reader(ring: Map, type_name: str, plain: bool) -> RecordReader:
     from bpfctl import event_types
     from bpfctl.errors import InvalidArgument
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bpfctl.files import Files
     from bpfctl.maps import Map
     from bpfctl.objects import LoadedObject, LoadSettings
+    from bpfctl.records import RecordReader
     from bpfctl.sessions import Session
     from bpfd.v1 import attach_pb2, common_pb2, links_pb2, objects_pb2
 
@@ -400,17 +401,34 @@ class Target:
         lost_map: int | str | common_pb2.MapRef | None = None,
         queue_bytes: int = 0,
         batch_bytes: int = 0,
+        type_name: str = "",
+        where: str = "",
     ) -> EventStream:
-        """Records of a ring buffer or perf event array as they come, see `bpfctl.events`."""
+        """Records of a ring buffer or perf event array as they come, see `bpfctl.events`.
+
+        `type_name` is their struct, where BTF does not tell it; `where` a condition on its
+        fields (`bpfctl.where`) for `arrays()` and `rows()` of the stream.
+
+        Raises InvalidArgument for a condition that does not fit, before the subscription.
+        """
         from bpfctl.events import EventStream
+        from bpfctl.records import reader
         from bpfd.v1 import events_pb2
 
+        ref = self.map_ref(entry)
         request = events_pb2.SubscribeRequest(
-            map=self.map_ref(entry), queue_bytes=queue_bytes, batch_bytes=batch_bytes
+            map=ref, queue_bytes=queue_bytes, batch_bytes=batch_bytes
         )
         if lost_map is not None:
             request.lost_map.CopyFrom(self.map_ref(lost_map))
-        return EventStream(self.rpc, request)
+
+        def make() -> RecordReader:
+            return reader(self.map(ref), type_name, where=where)
+
+        if where:
+            made = make()
+            return EventStream(self.rpc, request, lambda: made)
+        return EventStream(self.rpc, request, make)
 
     def trace_pipe(self) -> Iterator[bytes]:
         """What bpf_printk() writes, in whole lines."""

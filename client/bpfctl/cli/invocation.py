@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
@@ -28,6 +28,8 @@ class Invocation:
     target: str | None = None
     format: Format = "table"
     verbose: bool = False
+    file: TextIO | None = None
+    """Where the output goes; None: standard output."""
     exit_code: int = 0
     """Where the command ends without an error: that of targets on which it failed."""
 
@@ -104,10 +106,10 @@ class Invocation:
 
     @property
     def output(self) -> Output:
-        """Standard output in the format that was asked for."""
+        """Standard output, or `file`, in the format that was asked for."""
         from bpfctl.output import Output
 
-        return Output(self.format)
+        return Output(self.format, self.file)
 
     def say(self, text: str, target: Target | None = None) -> None:
         """A line for people; goes to standard error when the output is for programs.
@@ -145,18 +147,23 @@ def _taking(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return take
 
 
-def common_options(*, output: bool = True) -> Callable[[F], F]:
+FORMATS = ("table", "json", "jsonl", "yaml", "csv")
+
+
+def common_options(
+    *, output: bool = True, formats: Sequence[str] = FORMATS
+) -> Callable[[F], F]:
     """Lets -t, -o and --verbose stand behind a command too; `output` False: without -o."""
 
     def decorate(function: F) -> F:
-        for option in reversed(_options(output)):
+        for option in reversed(_options(output, formats)):
             function = option(function)
         return function
 
     return decorate
 
 
-def _options(output: bool) -> list[Callable[[F], F]]:
+def _options(output: bool, formats: Sequence[str]) -> list[Callable[[F], F]]:
     options = [
         click.option(
             "-t",
@@ -180,7 +187,7 @@ def _options(output: bool) -> list[Callable[[F], F]]:
             click.option(
                 "-o",
                 "--output",
-                type=click.Choice(["table", "json", "jsonl", "yaml", "csv"]),
+                type=click.Choice(formats),
                 expose_value=False,
                 callback=_taking("output"),
                 help="How rows are written [table].",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bpfctl.cli.event_output import FORMATS, event_options
 from bpfctl.cli.invocation import Invocation, common_options, pass_invocation
 from bpfctl.cli.parameters import Duration, pairs
 from bpfctl.cli.source import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from bpfctl.cli.show_events import Ring
+    from bpfctl.cli.show_events import Exporter, Ring
     from bpfctl.objects import LoadedObject, LoadSettings
     from bpfctl.output import RowStream
     from bpfctl.package.model import Value
@@ -57,6 +58,8 @@ class Wishes:
     every: float
     no_maps: bool
     timings: bool
+    where: str
+    path: str | None
 
 
 def _wish_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,7 +116,7 @@ def _wish_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
     ):
         function = option(function)
-    return function
+    return event_options(function)
 
 
 @dataclass
@@ -130,7 +133,7 @@ class _Iterators:
 @_wish_options
 @setting_options
 @build_options
-@common_options()
+@common_options(formats=FORMATS)
 @pass_invocation
 def command(
     invocation: Invocation,
@@ -146,11 +149,12 @@ def command(
     package says of them: histograms, tables. What
     iterators write is shown first; a file with nothing but iterators ends with them.
     """
+    from bpfctl.cli.event_output import destination
     from bpfctl.cli.source import make
     from bpfctl.cli.timings import Timings
 
     clock = Timings()
-    with invocation.connect() as target:
+    with destination(invocation, wishes.path) as exporter, invocation.connect() as target:
         clock.step("connect")
         made = make(invocation, target, source, build)
         clock.step("build", "cached" if made.built and made.built.cached else "")
@@ -167,7 +171,7 @@ def command(
                 for line in attached:
                     invocation.warn(line)
                 values = _values(made, settings)
-                _show(invocation, loaded, made, wishes, session, iterators, values)
+                _show(invocation, loaded, made, wishes, session, iterators, values, exporter)
 
 
 def _values(made: Source, settings: SettingTexts) -> Mapping[str, Value]:
@@ -280,6 +284,7 @@ def _show(
     session: Session,
     iterators: _Iterators,
     values: Mapping[str, Value],
+    exporter: Exporter | None,
 ) -> None:
     """Events as they come, maps in between and at the end.
 
@@ -293,7 +298,7 @@ def _show(
         if invocation.format in ("json", "jsonl", "yaml"):
             stream = closing.enter_context(invocation.output.stream())
         show = functools.partial(show_views, invocation, loaded, stream, made.package, values)
-        _show_into(stream, show, invocation, loaded, made, wishes, session, iterators)
+        _show_into(stream, show, invocation, loaded, made, wishes, session, iterators, exporter)
 
 
 def _show_into(
@@ -305,6 +310,7 @@ def _show_into(
     wishes: Wishes,
     session: Session,
     iterators: _Iterators,
+    exporter: Exporter | None,
 ) -> None:
     until = time.monotonic() + wishes.duration if wishes.duration else None
     try:
@@ -315,7 +321,11 @@ def _show_into(
             if rings:
                 from bpfctl.cli.show_events import EventWriter
 
-                writer = EventWriter(invocation, rings, tagged=True, stream=stream)
+                if exporter is not None:
+                    exporter.begin(loaded.target, rings)
+                writer = EventWriter(
+                    invocation, rings, tagged=True, stream=stream, exporter=exporter
+                )
                 closing.callback(writer.report)
                 writer.run(count=wishes.count, until=until, every=(show, wishes.every))
             elif not done:
@@ -381,4 +391,4 @@ def _rings(loaded: LoadedObject, made: Source, wishes: Wishes) -> Iterator[Ring]
         type_name = types.get(name) or (events.type if events else "")
         lost = f"{loaded.name}/{events.lost}" if events and events.lost else None
         stream = loaded.target.events(ring.ref, lost_map=lost)
-        yield Ring(name, stream, reader(ring, type_name))
+        yield Ring(name, stream, reader(ring, type_name, where=wishes.where))

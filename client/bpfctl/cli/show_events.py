@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,21 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from bpfctl.cli.invocation import Invocation
-    from bpfctl.events import EventBatch, EventStream
+    from bpfctl.events import EventBatch, EventStream, Losses
     from bpfctl.output import RowStream
     from bpfctl.records import RecordReader
+    from bpfctl.target import Target
+
+    class Exporter(Protocol):
+        """`bpfctl.cli.export_events`."""
+
+        def begin(self, target: Target, rings: Sequence[Ring]) -> None: ...
+
+        def write(self, ring: Ring, batch: EventBatch, most: int, losses: Losses) -> int: ...
+
 
 _WAITING = 16
 """Batches (1 MiB each) that wait for the writer; more wait in the daemon, where losses
@@ -31,6 +41,8 @@ class Ring:
     name: str
     stream: EventStream
     reader: RecordReader
+    chosen: int = 0
+    """Events that were written."""
 
 
 class EventWriter:
@@ -43,9 +55,12 @@ class EventWriter:
         *,
         tagged: bool,
         stream: RowStream | None = None,
+        exporter: Exporter | None = None,
     ) -> None:
-        """`stream` is where other rows of the command go; None: one of its own."""
+        """`stream` is where other rows of the command go; None: one of its own. `exporter`,
+        which has begun, takes the events in place of the command's output."""
         self._shared = stream
+        self._exporter = exporter
         self._invocation = invocation
         self._rings = rings
         self._tagged = tagged
@@ -70,7 +85,9 @@ class EventWriter:
             try:
                 for index, batch in self._batches(until, every):
                     left = count - self._written if count else batch.count
-                    self._write(index, batch, min(left, batch.count))
+                    written = self._write(index, batch, min(left, batch.count))
+                    self._written += written
+                    self._rings[index].chosen += written
                     if count and self._written >= count:
                         break
             except KeyboardInterrupt:
@@ -133,23 +150,35 @@ class EventWriter:
         else:
             self._queue.put((index, None))
 
-    def _write(self, index: int, batch: EventBatch, count: int) -> None:
+    def _write(self, index: int, batch: EventBatch, most: int) -> int:
+        """The events of a batch, `most` at most; gives how many."""
         ring = self._rings[index]
-        self._written += count
-        if self._invocation.format == "jsonl" and count == batch.count:
-            self._write_lines(ring, batch)
-            return
-        stream = self._stream(index)
-        for row in ring.reader.rows(batch)[:count]:
-            stream.write(self._tag(ring.name, row))
+        if self._exporter is not None:
+            return self._exporter.write(ring, batch, most, ring.stream.losses)
+        if self._invocation.format == "jsonl":
+            return self._write_lines(ring, batch, most)
+        rows = ring.reader.rows(batch)[:most]
+        if rows:
+            stream = self._stream(index)
+            for row in rows:
+                stream.write(self._tag(ring.name, row))
+        return len(rows)
 
-    def _write_lines(self, ring: Ring, batch: EventBatch) -> None:
+    def _write_lines(self, ring: Ring, batch: EventBatch, most: int) -> int:
         lines = ring.reader.json_lines(batch)
-        if self._tagged:
-            head = b'{"map":' + json.dumps(ring.name).encode() + b',"event":'
-            lines = b"".join(head + line + b"}\n" for line in lines.splitlines())
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
+        count = lines.count(b"\n")
+        if count > most or self._tagged:
+            head, tail = b"", b"\n"
+            if self._tagged:
+                head = b'{"map":' + json.dumps(ring.name).encode() + b',"event":'
+                tail = b"}\n"
+            kept = lines.split(b"\n")[: min(count, most)]
+            lines = b"".join(head + line + tail for line in kept)
+        file = self._invocation.output.file
+        file.flush()
+        file.buffer.write(lines)
+        file.flush()
+        return min(count, most)
 
     def _tag(self, name: str, row: dict[str, Any]) -> dict[str, Any]:
         if not self._tagged:
@@ -173,7 +202,9 @@ class EventWriter:
         """Say on standard error what was received and what was lost."""
         for ring in self._rings:
             losses = ring.stream.losses
+            chosen = f", {ring.chosen} chosen by --where" if ring.reader.where else ""
             self._invocation.warn(
-                f"{ring.name}: {ring.stream.received} events received, {losses.total} lost "
+                f"{ring.name}: {ring.stream.received} events received{chosen}, "
+                f"{losses.total} lost "
                 f"(kernel {losses.kernel}, daemon {losses.daemon}, network {losses.network})"
             )
