@@ -111,7 +111,8 @@ def _head(where: str) -> str:
 def describe(error: Exception) -> tuple[str, int]:
     """One line, and the exit code."""
     if isinstance(error, errors.BpfctlError):
-        return str(error), EXIT_CODES.get(type(error), EXIT_ERROR)
+        known = (EXIT_CODES[each] for each in type(error).__mro__ if each in EXIT_CODES)
+        return str(error), next(known, EXIT_ERROR)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", EXIT_ERROR

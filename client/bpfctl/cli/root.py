@@ -29,6 +29,7 @@ COMMANDS = {
     "map": Entry("map", "Maps: list, show, dump, get, set, delete."),
     "metrics": Entry("metrics", "What loaded packages and the daemon count, as OpenMetrics."),
     "object": Entry("object", "Objects that the daemon holds: list, show."),
+    "trace": Entry("trace", "Calls of functions and tracepoints, with arguments, without C."),
     "program": Entry("program", "Programs of the kernel: list, show, dump, graph."),
     "ps": Entry("ps", "Every program: where it runs, who holds it, its maps and memory."),
     "net": Entry("net", "Programs of network namespaces and interfaces, in order."),
