@@ -262,6 +262,10 @@ report(struct trace_event_raw_inet_sock_set_state *ctx, struct sock *sk,
 	ring_submit(ctx, ended, connection, 0);
 }
 
+/* 0 would hide the event from perf and whoever else looks at the tracepoint
+ * (trace_call_bpf of kernel/trace/bpf_trace.c). */
+#define SEEN 1
+
 SEC("tp/sock/inet_sock_set_state")
 int tcplife(struct trace_event_raw_inet_sock_set_state *ctx)
 {
@@ -272,7 +276,7 @@ int tcplife(struct trace_event_raw_inet_sock_set_state *ctx)
 
 	if (ctx->protocol != IPPROTO_TCP || to == TCP_LISTEN ||
 	    (from == TCP_LISTEN && to == TCP_CLOSE) || !is_wanted(sk))
-		return 0;
+		return SEEN;
 
 	/* A new connection; what an old one at that address left is void. */
 	if (to == TCP_SYN_SENT || (to == TCP_SYN_RECV && from == TCP_LISTEN)) {
@@ -298,5 +302,5 @@ int tcplife(struct trace_event_raw_inet_sock_set_state *ctx)
 	} else {
 		bpf_map_update_elem(&connections, &key, &known, BPF_ANY);
 	}
-	return 0;
+	return SEEN;
 }

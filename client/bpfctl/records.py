@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bpfctl.btf.columns import Array
     from bpfctl.btf.parse import ByteOrder
     from bpfctl.maps import Map
+    from bpfctl.naming import Naming
     from bpfctl.where import Where
     from bpfctl.wire import EventBatch
 
@@ -39,6 +40,8 @@ class RecordReader:
         self.codec = codec
         self.where = where
         self.byteorder = byteorder
+        self.naming: Naming | None = None
+        """Puts functions in place of addresses; None: they stay."""
 
     def rows(self, batch: EventBatch) -> list[dict[str, Any]]:
         """The records of a batch; one that is no struct has its value as "value"."""
@@ -56,14 +59,17 @@ class RecordReader:
             ]
         if not self.codec.fields:
             return [{"value": value} for value in found]
+        if self.naming is not None:
+            self.naming.name(found)
         return found
 
     def json_lines(self, batch: EventBatch) -> bytes:
         """A line of JSON for each record: the text of `rows`, made in bulk."""
         import json
 
+        known = self.codec is not None and self.codec.fields and self.naming is None
         many = self.where is not None or batch.count > _FEW
-        if self.codec is not None and self.codec.fields and many:
+        if known and self.codec is not None and many:
             from bpfctl.btf import array
 
             return array.json_lines(self.array(batch), self.codec)

@@ -173,7 +173,8 @@ class RingReader:
             found = self._ring.drain(1 << 20, _copy)
             if found is None:
                 break
-            events.extend(self._codec.decode(data) for data in found)
+            size = self._codec.size
+            events.extend(self._codec.decode(data.ljust(size, b"\0")) for data in found)
         return events
 
     def close(self) -> None:

@@ -75,6 +75,54 @@
 		__type(value, __u64);                                        \
 	} NAME##_lost SEC(".maps")
 
+/*
+ * Records of different lengths: SIZED_RING in place of RING, and
+ *
+ *	struct name *event = ring_room(&names_room);
+ *
+ *	if (event)
+ *		ring_output(ctx, names, event, BYTES);
+ *
+ * A record ends after BYTES (at most those of TYPE); readers take what is
+ * missing of TYPE for zeros. NAME_room is where a record is put together: one
+ * for each CPU, of programs that do not interrupt each other.
+ */
+#ifndef EVENTS_BY_PERF_BUFFER
+#define SIZED_RING(NAME, TYPE, BYTES)                    \
+	RING(NAME, TYPE, BYTES);                         \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+		__uint(max_entries, 1);                  \
+		__type(key, __u32);                      \
+		__type(value, TYPE);                     \
+	} NAME##_room SEC(".maps")
+
+#define ring_output(CONTEXT, NAME, RECORD, BYTES) \
+	ring_output_or_count(&NAME, &NAME##_lost, RECORD, BYTES)
+#else
+#define SIZED_RING(NAME, TYPE, BYTES) RING(NAME, TYPE, BYTES)
+
+#define ring_output(CONTEXT, NAME, RECORD, BYTES) \
+	bpf_perf_event_output(CONTEXT, &NAME, BPF_F_CURRENT_CPU, RECORD, BYTES)
+#endif
+
+static __always_inline void count_lost(void *lost)
+{
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(lost, &zero);
+
+	/* Atomic, as a program may interrupt itself on its CPU. */
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline void *ring_room(void *room)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(room, &zero);
+}
+
 #ifndef EVENTS_BY_PERF_BUFFER
 /* Room for one record in the ring, or NULL after counting the loss. Every
  * path of the program must submit or discard the record. */
@@ -94,16 +142,17 @@ static __always_inline void *ring_reserve_or_count(void *ring, void *lost,
 						   __u64 bytes)
 {
 	void *record = bpf_ringbuf_reserve(ring, bytes, 0);
-	__u32 zero = 0;
-	__u64 *count;
 
-	if (!record) {
-		count = bpf_map_lookup_elem(lost, &zero);
-		/* Atomic, as a program may interrupt itself on its CPU. */
-		if (count)
-			__sync_fetch_and_add(count, 1);
-	}
+	if (!record)
+		count_lost(lost);
 	return record;
+}
+
+static __always_inline void ring_output_or_count(void *ring, void *lost,
+						 void *record, __u64 bytes)
+{
+	if (bpf_ringbuf_output(ring, record, bytes, 0))
+		count_lost(lost);
 }
 #else
 #define ring_reserve(NAME, TYPE) ((TYPE *)ring_room(&NAME##_room))
@@ -112,13 +161,6 @@ static __always_inline void *ring_reserve_or_count(void *ring, void *lost,
 #define ring_submit(CONTEXT, NAME, RECORD, FLAGS)                        \
 	bpf_perf_event_output(CONTEXT, &NAME, BPF_F_CURRENT_CPU, RECORD, \
 			      sizeof(*(RECORD)))
-
-static __always_inline void *ring_room(void *room)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(room, &zero);
-}
 #endif
 
 #endif

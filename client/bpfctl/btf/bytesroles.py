@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import socket
 import struct
 from abc import ABC, abstractmethod
@@ -149,6 +150,36 @@ class Text(BytesRole):
                 field, f"{value!r} has {len(encoded)} bytes, {self.name} takes {self.size}"
             )
         return encoded + b"\0" if len(encoded) < self.size else encoded
+
+    def format(self, value: Value) -> str:
+        return quote(str(value))
+
+
+class Arguments(BytesRole):
+    """Words that each end with a NUL, as a process has them: shown as a shell takes them."""
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__(name, size)
+        self.accepts = f"words of at most {size} bytes, quoted as for a shell"
+
+    def show(self, raw: bytes) -> Value:
+        end = len(raw.rstrip(b"\0"))
+        # Empty words at the end cannot be told from what follows the last one.
+        words = raw[:end].split(b"\0") if end else []
+        return shlex.join(word.decode(errors="backslashreplace") for word in words)
+
+    def read(self, value: object, field: str) -> bytes:
+        if not isinstance(value, str):
+            raise self.refuse(value, field)
+        try:
+            encoded = b"".join(word.encode() + b"\0" for word in shlex.split(value))
+        except ValueError:
+            raise self.refuse(value, field) from None
+        if len(encoded) > self.size:
+            raise BtfValueError(
+                field, f"{value!r} has {len(encoded)} bytes, {self.name} takes {self.size}"
+            )
+        return encoded.ljust(self.size, b"\0")
 
     def format(self, value: Value) -> str:
         return quote(str(value))

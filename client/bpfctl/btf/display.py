@@ -5,8 +5,9 @@ In this order; the first that fits holds (docs/design/004-values-by-btf.md has e
 
 1. A decl tag `bpfd:format=FORMAT` on the member, or on a typedef of its type: ipv4 (4 bytes),
    ipv6 (16), mac (6), ns and ktime (integers: a duration, a time since boot), `enum NAME`
-   (integers: by the names of that enum), hex (integers,
-   and arrays of bytes). A format that does not fit an array holds for its elements; one that
+   (integers: by the names of that enum), octal, `kernel address` (integers),
+   arguments (arrays of char: words with a NUL behind each), hex (integers, and arrays of
+   bytes). A format that does not fit an array holds for its elements; one that
    fits neither is passed over.
 2. A struct that is nothing but a u32 `prefixlen` and an address of 4 or 16 bytes: a prefix.
 3. struct in_addr, __be32: IPv4. struct in6_addr: IPv6. A __be32 whose name says that it is
@@ -32,7 +33,17 @@ from collections.abc import Iterator
 
 from bpfctl.btf import kinds
 from bpfctl.btf.btf import Btf
-from bpfctl.btf.bytesroles import BytesRole, Ipv4, Ipv6, Mac, Prefix, RawBytes, Real, Text
+from bpfctl.btf.bytesroles import (
+    Arguments,
+    BytesRole,
+    Ipv4,
+    Ipv6,
+    Mac,
+    Prefix,
+    RawBytes,
+    Real,
+    Text,
+)
 from bpfctl.btf.composites import ArrayNode, Field, PrefixLeaf, StructNode
 from bpfctl.btf.errors import BtfError
 from bpfctl.btf.kinds import IntEncoding, Kind
@@ -44,8 +55,10 @@ from bpfctl.btf.roles import (
     Enumeration,
     Hexadecimal,
     IntegerRole,
+    KernelAddress,
     NetworkNumber,
     Number,
+    Octal,
 )
 
 TAG = "bpfd:format="
@@ -153,6 +166,8 @@ class _Builder:
                 return Enumeration(title, 8 * size, base.signed, named.values)
         if isinstance(base, kinds.Int) and base.bits == 8 * size <= 64:
             return _integer_tag(title, base, tag)
+        if tag == "arguments" and self._is_text(base):
+            return Arguments(title, size)
         if tag == "hex" and self._element(base, (1,)):
             return RawBytes(title, size)
         return None
@@ -185,6 +200,10 @@ class _Builder:
             return None
         other = element.signed or element.encoding & IntEncoding.BOOL or is_char(element)
         return None if other else element
+
+    def _is_text(self, base: kinds.Type) -> bool:
+        element = self.btf.resolve(base.element) if isinstance(base, kinds.Array) else None
+        return isinstance(element, kinds.Int) and is_char(element)
 
     def _array(
         self, base: kinds.Array, title: str, names: list[str], tag: str, depth: int
@@ -302,6 +321,10 @@ def _with_names_of_their_own(fields: list[Field]) -> list[Field]:
 def _integer_tag(title: str, base: kinds.Int, tag: str) -> IntegerRole | None:
     if tag == "hex":
         return Hexadecimal(title, 8 * base.size, False)
+    if tag == "kernel address":
+        return KernelAddress(title, 8 * base.size, False)
+    if tag == "octal":
+        return Octal(title, 8 * base.size, base.signed)
     if tag in ("ns", "ktime"):
         return Duration(title, 8 * base.size, base.signed, tag == "ktime")
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from bpfctl.btf.bytesroles import BytesRole, Ipv4, Mac, Real, Text
+from bpfctl.btf.bytesroles import Arguments, BytesRole, Ipv4, Mac, Real, Text
 from bpfctl.btf.columns import column_of, leaf_values
 from bpfctl.btf.composites import ArrayNode, StructNode
 from bpfctl.btf.nodes import Leaf, Node
@@ -76,7 +76,7 @@ def _leaf_pieces(leaf: Leaf, column: Array) -> Pieces:
     if isinstance(role, Mac):
         return [b'"', _octets(_hex_octets(), column, 6), b'"']
     if isinstance(role, Hexadecimal) or (
-        isinstance(role, BytesRole) and not isinstance(role, Text | Real)
+        isinstance(role, BytesRole) and not isinstance(role, Text | Real | Arguments)
     ):
         # Addresses and hex digits: nothing in them needs an escape.
         shown = leaf_values(leaf, column)

@@ -152,6 +152,20 @@ class Hexadecimal(IntegerRole):
         return self.number(value, field)
 
 
+class KernelAddress(Hexadecimal):
+    """An address in the kernel; `bpfctl.naming` knows the function there."""
+
+
+class Octal(IntegerRole):
+    """Permissions of a file: text with 0o."""
+
+    def show(self, raw: int) -> Value:
+        return oct(raw)
+
+    def read(self, value: object, field: str) -> int:
+        return self.number(value, field)
+
+
 class Duration(IntegerRole):
     """Nanoseconds: a number in JSON, `1.5ms` on the screen; the text is exact.
 

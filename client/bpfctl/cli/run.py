@@ -374,6 +374,7 @@ def _wait(
 
 def _rings(loaded: LoadedObject, made: Source, wishes: Wishes) -> Iterator[Ring]:
     """Subscriptions to the object's rings."""
+    from bpfctl import naming
     from bpfctl.cli.show_events import Ring
     from bpfctl.cli.show_maps import RINGS
     from bpfctl.listing import map_type
@@ -391,4 +392,6 @@ def _rings(loaded: LoadedObject, made: Source, wishes: Wishes) -> Iterator[Ring]
         type_name = types.get(name) or (events.type if events else "")
         lost = f"{loaded.name}/{events.lost}" if events and events.lost else None
         stream = loaded.target.events(ring.ref, lost_map=lost)
-        yield Ring(name, stream, reader(ring, type_name, where=wishes.where))
+        records = reader(ring, type_name, where=wishes.where)
+        records.naming = naming.of(loaded, records.codec)
+        yield Ring(name, stream, records)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.cli.show_maps import show_maps
+from bpfctl.cli.show_table import show_table
 from bpfctl.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def show_views(
             continue
         if view.kind == "histogram":
             _show_histograms(invocation, loaded, stream, view, values)
+        else:
+            show_table(invocation, loaded, stream, view)
     sys.stdout.flush()
 
 

@@ -186,6 +186,8 @@ class View:
     """Of what is counted: one of `views.UNITS`; "": a plain number."""
     step: int | str
     """Histograms: width of a slot in `unit`, or the setting that has it; 0: powers of two."""
+    sort: str = ""
+    """Tables: the column by which rows are sorted, the largest first; "": the first number."""
 
 
 @dataclass(frozen=True)

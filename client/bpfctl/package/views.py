@@ -32,6 +32,7 @@ def _view(table: Table) -> View:
         keys=table.texts("keys", C_NAME),
         unit=unit(table),
         step=step(table) if kind == "histogram" else 0,
+        sort=table.name("sort", C_NAME, needed=False) or "" if kind == "table" else "",
     )
     table.done()
     return view

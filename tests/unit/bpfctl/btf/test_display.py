@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from bpfctl.btf import Btf, BtfError, Codec, display
+from bpfctl.btf import Btf, BtfError, BtfValueError, Codec, display
 from bpfctl.btf.kinds import IntEncoding, Kind
 
 from tests.unit.bpfctl.btf.blob import Blob
@@ -174,6 +174,25 @@ def test_tags_of_typedefs_hold_and_unknown_ones_do_not() -> None:
         "b": 5,
     }
     assert Codec(btf, address).decode(bytes(4)) == "0.0.0.0"
+
+
+def test_arguments_modes_and_kernel_addresses_by_tag() -> None:
+    blob = Blob()
+    char, word = blob.integer("char", 1), blob.integer("unsigned int", 4)
+    long = blob.integer("unsigned long long", 8)
+    text = blob.array(char, 12)
+    struct = blob.struct("s", 24, [("a", text, 0), ("m", word, 96), ("f", long, 128)])
+    for member, tag in enumerate(("arguments", "octal", "kernel address")):
+        blob.tag(f"bpfd:format={tag}", struct, member)
+    known = Codec(blob.btf(), struct)
+    raw = b"sh\0-c\0 x y\0\0" + (0o644).to_bytes(4, "little") + (0xFF00).to_bytes(8, "little")
+    shown = {"a": "sh -c ' x y'", "m": "0o644", "f": "0xff00"}
+    assert known.decode(raw) == shown
+    assert known.encode(shown) == raw
+    with pytest.raises(BtfValueError, match="takes 12"):
+        known.encode({**shown, "a": "words that are too long"})
+    with pytest.raises(BtfValueError, match="quoted as for a shell"):
+        known.encode({**shown, "a": "'"})
 
 
 def test_an_integer_by_the_names_of_an_enum(everything: Btf) -> None:
