@@ -42,7 +42,7 @@ def program(tmp_path: Path) -> str:
     path = tmp_path / "pk-exec"
     found = shutil.which("true")
     if found is None or Path(found).resolve().name in ("busybox", "coreutils"):
-        path.write_text(f"#!{sys.executable} -S\n")
+        path.write_text(f"#!{sys.executable}\n")
     else:
         shutil.copy(found, path)
     path.chmod(0o755)

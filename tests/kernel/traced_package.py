@@ -140,7 +140,7 @@ class Child:
     def __init__(self, script: str, *words: str) -> None:
         begin = "import os, sys; sys.stdin.readline()\n"
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-c", begin + script, *words],
+            [sys.executable, "-c", begin + script, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

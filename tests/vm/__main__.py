@@ -30,7 +30,7 @@ SECONDS = 3600
 
 
 _HOOKS = "not adverse and not lab and not chain_flood and not chain_life"
-_FEWER = f"{_HOOKS} and not tracing_"
+_FEWER = f"{_HOOKS} and not tracing_ and not test_trace.py"
 """On the slow boards: packages that trace are tried on the last one, and by `make vm`."""
 
 

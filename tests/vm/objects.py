@@ -32,6 +32,8 @@ from tests.vm.overlay import prune
 PACKAGES = (
     *(("ddos", None), ("ddos", "v2"), ("tcplife", None)),
     *(("biolatency", None), ("runqlat", None), ("hardirqs", None)),
+    *(("execsnoop", None), ("opensnoop", None), ("syscount", None)),
+    *(("tcpconnect", None), ("tcpretrans", None)),
 )
 """Packages of bpf/ with their variants."""
 
